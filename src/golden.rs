@@ -110,6 +110,7 @@ const fn outcome_number(outcome: Outcome) -> u64 {
         Outcome::UnreadableInput => 17,
         Outcome::OverBudget => 18,
         Outcome::NoRoute => 19,
+        Outcome::GivenUp => 23,
         Outcome::ClientTrouble => 20,
         Outcome::Lost => 21,
         Outcome::InvalidOutput => 22,

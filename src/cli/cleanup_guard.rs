@@ -1,6 +1,11 @@
-//! Cleans up if the program is interrupted before the run starts: removes the unfinished copy of a pipe.
+//! Ends the program if it is interrupted before the run starts: with the status of an interrupt, and after a clean-up,
+//! such as the removal of the unfinished copy of a pipe.
 
-use std::{io, process, sync::mpsc, thread};
+use std::{
+    fmt, io, process,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -9,22 +14,38 @@ use tokio::{
 
 use super::{CliError, print::EXIT_INTERRUPTED};
 
-/// As long as it lives, an interrupt, termination or hang-up signal runs the clean-up and ends the process.
+type CleanUp = Box<dyn FnOnce() + Send>;
+
+/// As long as it lives, an interrupt or termination signal runs the clean-up, if there is one, and ends the process.
 pub(super) struct CleanupGuard {
+    clean_up: Arc<Mutex<Option<CleanUp>>>,
     _dropped: oneshot::Sender<()>,
+}
+
+impl fmt::Debug for CleanupGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CleanupGuard").finish_non_exhaustive()
+    }
 }
 
 impl CleanupGuard {
     /// Starts a thread that listens for signals: the caller's thread may be blocked while it copies a pipe. Returns
-    /// when the thread is listening.
+    /// when the thread is listening. A hang-up also ends the process if `ends_on_hangup`.
     ///
     /// # Errors
     /// If the thread can't be started or can't listen for signals.
-    pub fn new(clean_up: impl FnOnce() + Send + 'static) -> Result<Self, CliError> {
-        Self::listen(clean_up).map_err(|error| signal_error(&error))
+    pub fn new(ends_on_hangup: bool) -> Result<Self, CliError> {
+        Self::listen(ends_on_hangup).map_err(|error| signal_error(&error))
     }
 
-    fn listen(clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+    /// Sets what is done before the process ends.
+    pub fn set_clean_up(&self, clean_up: impl FnOnce() + Send + 'static) {
+        *self.clean_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(clean_up));
+    }
+
+    fn listen(ends_on_hangup: bool) -> io::Result<Self> {
+        let clean_up: Arc<Mutex<Option<CleanUp>>> = Arc::default();
+        let clean_up_on_signal = Arc::clone(&clean_up);
         let (sender, dropped) = oneshot::channel::<()>();
         let (ready_sender, ready_receiver) = mpsc::sync_channel(1);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -34,11 +55,20 @@ impl CleanupGuard {
                 Err(error) => return drop(ready_sender.send(Err(error))),
             };
             runtime.block_on(async {
-                let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-                let [mut interrupt, mut terminate, mut hangup] = match kinds.map(signal) {
-                    [Ok(interrupt), Ok(terminate), Ok(hangup)] => [interrupt, terminate, hangup],
-                    [Err(error), ..] | [_, Err(error), _] | [.., Err(error)] => {
-                        return drop(ready_sender.send(Err(error)));
+                let [mut interrupt, mut terminate] =
+                    match [SignalKind::interrupt(), SignalKind::terminate()].map(signal) {
+                        [Ok(interrupt), Ok(terminate)] => [interrupt, terminate],
+                        [Err(error), _] | [_, Err(error)] => return drop(ready_sender.send(Err(error))),
+                    };
+                // Otherwise a hang-up has its usual effect, which `nohup` may have changed.
+                let mut hangup = match ends_on_hangup.then(|| signal(SignalKind::hangup())).transpose() {
+                    Ok(hangup) => hangup,
+                    Err(error) => return drop(ready_sender.send(Err(error))),
+                };
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
                     }
                 };
                 drop(ready_sender.send(Ok(())));
@@ -46,14 +76,16 @@ impl CleanupGuard {
                     _ = dropped => return,
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
+                    _ = hung_up => {}
                 }
-                clean_up();
+                if let Some(clean_up) = clean_up_on_signal.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    clean_up();
+                }
                 process::exit(EXIT_INTERRUPTED.into());
             });
         })?;
         ready_receiver.recv().map_err(io::Error::other)??;
-        Ok(Self { _dropped: sender })
+        Ok(Self { clean_up, _dropped: sender })
     }
 }
 

@@ -79,11 +79,10 @@ pub(super) fn run(args: &PlanArgs) -> Result<u8, CliError> {
     }
     let temp_dir = TempDir::new();
     let temp_path = temp_dir.0.clone();
-    let _cleanup = if input::is_stream(&args.batch.input) {
-        Some(CleanupGuard::new(move || drop(std::fs::remove_dir_all(temp_path)))?)
-    } else {
-        None
-    };
+    let guard = input::is_stream(&args.batch.input).then(|| CleanupGuard::new(true)).transpose()?;
+    if let Some(guard) = &guard {
+        guard.set_clean_up(move || drop(std::fs::remove_dir_all(temp_path)));
+    }
     let mut input = Input::open(&args.batch.input, options, &temp_dir.0.join("input"))?;
     refuse_without_vision(&input, &config)?;
     let has_run = dir.has_run();

@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 use super::{
     CliError,
     check::check_keys,
+    cleanup_guard::CleanupGuard,
     metrics::open_metrics,
     options::{FrontEndArgs, KeysArgs, PolicyArgs, ledger_path},
     print::{EXIT_DONE, print_stderr},
@@ -119,7 +120,8 @@ pub(super) async fn run(args: ReplayArgs) -> Result<u8, CliError> {
     }
     let mut config = loaded_config.map_or_else(|| args.keys.load(may_ask), Ok)?;
     let webhooks = std::mem::take(&mut config.webhooks);
-    supervise(&dir.name(), args.front_end.json, webhooks, start(&args, config, &dir, &filter, to.as_ref())).await
+    let guard = CleanupGuard::new(false)?;
+    supervise(&dir.name(), args.front_end.json, webhooks, start(&args, config, &dir, &filter, to.as_ref(), guard)).await
 }
 
 async fn start(
@@ -128,6 +130,7 @@ async fn start(
     dir: &RunDir,
     filter: &ReplayFilter,
     to: Option<&RouteTarget>,
+    guard: CleanupGuard,
 ) -> Result<StartedRun, CliError> {
     args.policy_args.apply(&mut config)?;
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
@@ -189,6 +192,7 @@ async fn start(
         removes_run_dir: false,
         log_guard,
         caption_claim,
+        start_guard: guard,
     })
 }
 

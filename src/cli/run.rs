@@ -78,23 +78,30 @@ pub(super) async fn run_batch(args: &RunArgs, mut config: Config, clock: Clock) 
     let path = args.batch.run_dir.clone().unwrap_or_else(|| default_run_dir(&input::run_name(&args.batch.input)));
     let dir = RunDir::new(&path);
     let webhooks = std::mem::take(&mut config.webhooks);
-    supervise(&dir.name(), args.front_end.json, webhooks, Box::pin(start(args, config, clock, &dir))).await
+    // Opening a pipe copies it to the run directory. A hang-up must not leave a part of it there.
+    let guard = CleanupGuard::new(input::is_stream(&args.batch.input))?;
+    supervise(&dir.name(), args.front_end.json, webhooks, Box::pin(start(args, config, clock, &dir, guard))).await
 }
 
-async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -> Result<StartedRun, CliError> {
+async fn start(
+    args: &RunArgs,
+    mut config: Config,
+    clock: Clock,
+    dir: &RunDir,
+    guard: CleanupGuard,
+) -> Result<StartedRun, CliError> {
     args.batch.policy_args.apply(&mut config)?;
     args.batch.prompt_args.apply_to_pictures(&mut config);
     let dashboard = dashboard_options(&args.front_end, &config.dashboard)?;
     let metrics = open_metrics(&args.front_end, &config.metrics, clock).await?;
     let mut input_options = args.batch.prompt_args.input_options(&config)?;
-    // Opening a pipe copies it to the run directory, so the directory must be locked before.
+    // The directory must be locked before a pipe is copied to it.
     let lock = if input::is_stream(&args.batch.input) { Some(dir.create_and_lock()?) } else { None };
     let uncommitted_copy = input::new_copy_path(&dir.spooled_input());
-    let _cleanup = match lock {
+    if lock.is_some() {
         // If it can't be removed, the next pipe overwrites it.
-        Some(_) => Some(CleanupGuard::new(move || drop(std::fs::remove_file(uncommitted_copy)))?),
-        None => None,
-    };
+        guard.set_clean_up(move || drop(std::fs::remove_file(uncommitted_copy)));
+    }
     let recorded_pins = read_pins(dir);
     if let Some(pins) = &recorded_pins {
         read_rows_as_pinned(&mut input_options, pins, &args.batch.input);
@@ -199,5 +206,6 @@ async fn start(args: &RunArgs, mut config: Config, clock: Clock, dir: &RunDir) -
         removes_run_dir: args.removes_run_dir,
         log_guard,
         caption_claim,
+        start_guard: guard,
     })
 }

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     CliError,
+    cleanup_guard::CleanupGuard,
     error::format_chain,
     metrics::OpenMetrics,
     options::{FrontEndArgs, ledger_path},
@@ -105,6 +106,8 @@ pub(super) struct StartedRun {
     pub log_guard: telemetry::LogGuard,
     /// The claim on the caption files. No other run may write them until it is dropped.
     pub caption_claim: Option<Claim>,
+    /// Ends the process on a signal, until the front end listens for signals.
+    pub start_guard: CleanupGuard,
 }
 
 /// Awaits the start of the run called `run`, and watches it until it ends. Notifies `webhooks`, also if `start` fails.
@@ -131,14 +134,25 @@ pub(super) async fn supervise(
 
 /// Watches the run in its front end until it ends, prints the summary, and returns the exit status.
 async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> Result<u8, CliError> {
-    let StartedRun { run_dir, running, dashboard, metrics, removes_run_dir, log_guard: _log, caption_claim: _claim } =
-        started;
+    let StartedRun {
+        run_dir,
+        running,
+        dashboard,
+        metrics,
+        removes_run_dir,
+        log_guard: _log,
+        caption_claim: _claim,
+        start_guard,
+    } = started;
     let RunningEngine { handle, last_event, task: mut engine } = running;
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let mut webhook_sender = WebhookSender::start(webhooks, &handle, last_event, &is_interrupted);
     let metrics_server = metrics.map(|open| (open.listener.serve(handle.snapshots.clone()), open.linger));
     let has_dashboard = dashboard.is_some();
+    let mut start_guard = Some(start_guard);
     if let Some(options) = dashboard {
+        // The process must not end while the dashboard has the terminal.
+        start_guard = None;
         match tui::run(handle.clone(), options).await {
             // However the dashboard ended, the engine decides whether the run is over. If not, it is watched below.
             Ok(
@@ -162,6 +176,7 @@ async fn watch_run(started: StartedRun, json: bool, webhooks: Vec<Webhook>) -> R
         if let Some(signals) = Signals::install() {
             tokio::spawn(handle_signals(signals, handle.clone(), Arc::clone(&is_interrupted)));
         }
+        drop(start_guard);
         let last_event_number = || handle.snapshot().events.last().map_or(0, |event| event.number);
         let last_known_event = if has_dashboard { last_event_number() } else { last_event };
         let progress_options = ProgressOptions { last_known_event, ..ProgressOptions::default() };

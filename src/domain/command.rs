@@ -77,6 +77,16 @@ pub enum Command {
     ClearCooldowns {
         key: String,
     },
+    /// Abort the request in flight of one item, which may have been billed. The item is sent again.
+    BreakOff {
+        item_id: String,
+    },
+    /// Give up on these items, or on all that remain: they fail, and can be replayed. Requests in flight for them are
+    /// aborted and may have been billed.
+    GiveUp {
+        /// `None` for all that remain.
+        item_ids: Option<Vec<String>>,
+    },
 }
 
 impl Command {
@@ -94,9 +104,13 @@ impl Command {
             Self::SetOnExhausted { .. } => "on_exhausted".to_owned(),
             Self::SetMaxInFlight { .. } => "in_flight".to_owned(),
             Self::SetBudget { .. } => "max_usd".to_owned(),
-            Self::Drain | Self::Stop | Self::Replay { .. } | Self::ProbeKey { .. } | Self::ClearCooldowns { .. } => {
-                return None;
-            }
+            Self::Drain
+            | Self::Stop
+            | Self::Replay { .. }
+            | Self::ProbeKey { .. }
+            | Self::ClearCooldowns { .. }
+            | Self::BreakOff { .. }
+            | Self::GiveUp { .. } => return None,
         })
     }
 }

@@ -35,10 +35,13 @@ pub enum Outcome {
     NoRoute,
     /// The request never left this machine: DNS, refused connection, no file handles, no network.
     ClientTrouble,
-    /// The process died, or was told to stop at once, while the attempt was in flight. It may have been billed.
+    /// The process died or was told to stop at once while the attempt was in flight, or the attempt was given up. It
+    /// may have been billed.
     Lost,
     /// An answer that failed one of the configured checks.
     InvalidOutput,
+    /// The operator gave up on the item; a request that was in flight for it is recorded as [`Self::Lost`].
+    GivenUp,
 }
 
 /// The default action for an outcome; `cascadeck explain` prints its name.
@@ -80,6 +83,7 @@ names!(Outcome {
     ClientTrouble = "client_trouble",
     Lost = "lost",
     InvalidOutput = "invalid_output",
+    GivenUp = "given_up",
 });
 
 impl Outcome {
@@ -102,12 +106,15 @@ impl Outcome {
     /// Not attributable to a key or model: the request never left this machine, or its result is unknown. Excluded from
     /// their success and failure counts.
     pub const fn is_unattributed(self) -> bool {
-        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost)
+        matches!(
+            self,
+            Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::Lost | Self::GivenUp
+        )
     }
 
     /// No byte of a request was sent. The item's attempts include it, but the number of sent requests does not.
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble)
+        matches!(self, Self::UnreadableInput | Self::OverBudget | Self::NoRoute | Self::ClientTrouble | Self::GivenUp)
     }
 
     /// A refusal because of quota, which the item did not cause.

@@ -89,7 +89,7 @@ impl UsageSlot {
             committed: attempt.cost + attempt.at_risk,
         };
         match outcome {
-            Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute => {}
+            Outcome::ClientTrouble | Outcome::UnreadableInput | Outcome::NoRoute | Outcome::GivenUp => {}
             refusal if refusal.is_limit_error() => slot.refused_requests = 1,
             _ => {
                 slot.requests = 1;

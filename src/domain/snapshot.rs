@@ -14,6 +14,7 @@ use super::{
     money::Money,
     named::names,
     outcome::Outcome,
+    plural::plural,
     policy::{CascadeOrder, OnExhausted, WhenLimited},
     price::CostByKind,
     quota_day::QuotaDay,
@@ -57,6 +58,12 @@ pub struct Snapshot {
     /// The longest silence of a provider with requests in flight, if it is longer than normal: a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<String>,
+    /// The requests in flight that were sent first, the oldest first; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallView>,
+    /// The providers that are down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<ProviderOutage>,
     pub keys: Vec<KeyView>,
     pub models: Vec<ModelView>,
     pub routes: Vec<RouteView>,
@@ -226,6 +233,42 @@ impl BackoffWait {
 /// The limit of [`Condition::Limited`] if a key's money cap leaves too little for another request. Also the name of
 /// that condition.
 pub const BUDGET_REACHED: &str = "budget reached";
+
+/// A request in flight.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CallView {
+    pub seq: u64,
+    pub item_id: String,
+    /// `model@key`.
+    pub route: String,
+    /// Nothing has come back since then.
+    pub sent_at: WallTime,
+}
+
+/// A provider that is down: it can't be reached, or all of its usable routes fail.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProviderOutage {
+    pub provider: String,
+    /// What its requests end with: `HTTP 503`, `connection refused`.
+    pub fault: String,
+    /// When the first request failed after which none succeeded.
+    pub since: WallTime,
+    pub failing_routes: u64,
+    /// Its routes that are neither switched off, disabled nor without quota.
+    pub routes: u64,
+    /// When the next request is tried; `None` while one is in flight.
+    pub next_trial: Option<WallTime>,
+    /// Requests that have failed since then.
+    pub failed_requests: u64,
+}
+
+impl ProviderOutage {
+    /// `HTTP 503 on 4 of 4 routes`.
+    pub fn summary(&self) -> String {
+        let Self { fault, failing_routes, routes, .. } = self;
+        format!("{fault} on {failing_routes} of {routes} {}", plural(*routes, "route"))
+    }
+}
 
 /// The state of a key, model or route, and the cause.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::{
     messages::{AfterCommit, CommandRequest, ProbeResult, RunOutcome},
 };
 use crate::{
-    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, ReplayFilter, pluralize, snapshot::Condition},
+    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, Now, ReplayFilter, pluralize, snapshot::Condition},
     store::{Op, OperatorDecision},
 };
 
@@ -162,10 +162,21 @@ impl Engine {
                 {
                     return Err(format!("{target} is disabled: {}; switch it on first", why.name()));
                 }
+                self.gives_up_rest = false;
                 let where_to = target.as_ref().map_or_else(String::new, |target| format!("only to {target}: "));
                 Ok(format!("replaying {where_to}{}", describe_filter(filter)))
             }
             Command::ProbeKey { key } => self.probe_key(key),
+            Command::BreakOff { item_id } => self.break_off(now, item_id),
+            Command::GiveUp { item_ids: Some(item_ids) } => self.give_up_items(now, item_ids),
+            Command::GiveUp { item_ids: None } => {
+                let aborted = self.items.in_flight_count();
+                self.gives_up_rest = true;
+                self.abort_in_flight(now);
+                self.scheduler.give_up(|_| true);
+                let billed = if aborted > 0 { ", which may have been billed" } else { "" };
+                Ok(format!("gave up on all items that remain; {} broken off{billed}", request_count(aborted)))
+            }
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
                     // All runs may try its days again.
@@ -178,6 +189,39 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Aborts the request in flight of an item, which is sent again.
+    fn break_off(&mut self, now: Now, id: &str) -> Result<String, String> {
+        let Some((seq, Some(attempt))) = self.items.find(id) else {
+            return Err(format!("no request is in flight for item {id}"));
+        };
+        self.abort_attempt(now, attempt, seq, "broken off by the operator");
+        Ok(format!("the request of #{id} is broken off, which may have been billed; the item is sent again"))
+    }
+
+    /// Gives up on items: they fail. If one of them has ended or is not loaded yet, on none.
+    fn give_up_items(&mut self, now: Now, ids: &[String]) -> Result<String, String> {
+        let mut found = Vec::new();
+        for id in ids {
+            let Some(item) = self.items.find(id) else {
+                return Err(format!("item {id} has ended, or many others wait before it and it is not loaded yet"));
+            };
+            found.push(item);
+        }
+        let mut aborted = 0;
+        for (seq, attempt) in &found {
+            if let Some(attempt) = attempt {
+                aborted += usize::from(self.abort_attempt(now, *attempt, *seq, "given up by the operator"));
+            }
+        }
+        self.scheduler.give_up(|seq| found.iter().any(|(meant, _)| *meant == seq));
+        let what = match ids {
+            [id] => format!("#{id}"),
+            _ => pluralize(ids.len() as u64, "item"),
+        };
+        let billed = if aborted > 0 { ", which may have been billed" } else { "" };
+        Ok(format!("gave up on {what}; {} broken off{billed}", request_count(aborted)))
     }
 
     /// Records the highest budget so far; the audit checks the run against it.

@@ -6,11 +6,13 @@ use super::{
     event_loop::Engine,
     item_table::SentAttempt,
     messages::{AfterCommit, AttemptDone, AttemptStats, CommittedEffects, ItemEnd},
+    silence::{EndedRequest, SilenceEnd},
 };
 use crate::{
     domain::{
-        Answer, AnswerParts, AttemptResult, CostByKindUsd, EventKind, FinalState, ItemSpec, Now, Outcome,
-        OutcomeAction, ResultError, ResultLine, Usage, WallTime, is_unchecked,
+        Answer, AnswerParts, AttemptId, AttemptResult, CostByKindUsd, EventKind, EventLevel, FinalState, ItemSpec,
+        MonoTime, Now, Outcome, OutcomeAction, ProviderId, ResultError, ResultLine, Seq, Usage, WallTime,
+        event::format_duration, is_unchecked, pluralize,
     },
     scheduler::{AttemptEffects, Disposition, LocalRejection},
     store::{CompletedAttempt, LocalEnd, Op, UnreadableItem},
@@ -24,22 +26,89 @@ impl Engine {
         }
     }
 
-    /// Completes an attempt that the engine aborted; it may have been billed.
-    fn on_attempt_aborted(&mut self, now: Now, sent: &SentAttempt) {
-        let message = "aborted before a response arrived";
+    /// Aborts an attempt and queues its item again, with `message` as the reason; the request may have been billed.
+    /// False if the attempt has ended.
+    pub(super) fn abort_attempt(&mut self, now: Now, attempt: AttemptId, seq: Seq, message: &str) -> bool {
+        let Some(sent) = self.items.take_sent(seq, attempt) else { return false };
+        sent.abort_handle.abort();
         let result = AttemptResult::without_response(Outcome::Lost, OutcomeAction::Retry, message, "stopped");
-        let latency = now.wall.since(sent.sent_at);
-        self.complete(now, sent, result, latency, Duration::ZERO);
+        let latency = now.wall.since(sent.sent_at.wall);
+        self.complete(now, &sent, result, latency, Duration::ZERO);
+        true
     }
 
     /// Aborts the requests in flight; each may have been billed.
     pub(super) fn abort_in_flight(&mut self, now: Now) {
         for (attempt, seq) in self.items.in_flight() {
-            if let Some(sent) = self.items.take_sent(seq, attempt) {
-                sent.abort_handle.abort();
-                self.on_attempt_aborted(now, &sent);
-            }
+            self.abort_attempt(now, attempt, seq, "aborted before a response arrived");
         }
+    }
+
+    /// Gives up the oldest request to a silent provider, so that its item is asked again. The new request shows whether
+    /// the provider answers.
+    pub(super) fn try_silent_provider(&mut self, now: Now, provider: ProviderId) {
+        let Some((attempt, seq, sent_at)) = self.lost_requests(provider).next() else { return };
+        let name = &self.providers[provider.index()].name;
+        let silence = format_duration(whole_seconds(self.silence.lasts(provider, now.mono)));
+        let lasts = format_duration(whole_seconds(now.mono.since(sent_at)));
+        let responds = match self.health_checks.responds(provider) {
+            Some(true) => ", but responds to its health check",
+            _ => "",
+        };
+        let id = self.items.spec(seq).map_or_else(String::new, |spec| spec.id.clone());
+        let message = format!(
+            "{name} has not answered for {silence}{responds}: the oldest request (#{id}, {lasts}) is given up, possibly \
+             billed, and asked again as a trial"
+        );
+        self.give_up_request(now, attempt, seq);
+        self.log(EventLevel::Warn, message);
+    }
+
+    /// Gives up the requests to a provider that it did not answer, although it answered one that was sent later, at
+    /// `answered_sent_at`.
+    pub(super) fn give_up_lost_requests(&mut self, now: Now, provider: ProviderId, answered_sent_at: MonoTime) {
+        let lost: Vec<_> =
+            self.lost_requests(provider).take_while(|(_, _, sent_at)| *sent_at < answered_sent_at).collect();
+        if lost.is_empty() {
+            return;
+        }
+        let requests = pluralize(lost.len() as u64, "request");
+        for (attempt, seq, _) in lost {
+            self.give_up_request(now, attempt, seq);
+        }
+        let name = &self.providers[provider.index()].name;
+        let message = format!(
+            "{requests} to {name} from before its silence given up without an answer, possibly billed, and asked again"
+        );
+        self.log(EventLevel::Warn, message);
+    }
+
+    /// The requests in flight to a provider that it may have lost, with the times when they were sent; the oldest
+    /// first. None of a key whose answers are being checked, since theirs may be among them.
+    fn lost_requests(&self, provider: ProviderId) -> impl Iterator<Item = (AttemptId, Seq, MonoTime)> + use<> {
+        let may_be_lost = |sent: &&SentAttempt| {
+            let key = sent.planned.key.index();
+            self.keys[key].provider == provider
+                && self.attempts.being_checked(key) == 0
+                && self.items.may_give_up(sent.planned.seq)
+        };
+        let sent = self.items.sent().filter(may_be_lost);
+        let mut lost: Vec<_> = sent.map(|sent| (sent.sent_at.mono, sent.planned.attempt, sent.planned.seq)).collect();
+        lost.sort_unstable();
+        lost.into_iter().map(|(sent_at, attempt, seq)| (attempt, seq, sent_at))
+    }
+
+    fn give_up_request(&mut self, now: Now, attempt: AttemptId, seq: Seq) {
+        self.items.count_given_up(seq);
+        self.abort_attempt(now, attempt, seq, "given up, since the provider was silent");
+    }
+
+    /// Reports that a silent provider answers again.
+    fn report_silence_end(&mut self, provider: ProviderId, end: SilenceEnd) {
+        let lasted = format_duration(whole_seconds(end.lasted));
+        let older = if end.gives_up_older { "; older requests without an answer are asked again soon" } else { "" };
+        let message = format!("it answers again after {lasted} without an answer{older}");
+        self.emit_event(EventKind::Recovered { subject: self.providers[provider.index()].name.clone(), message });
     }
 
     fn complete(
@@ -53,8 +122,12 @@ impl Engine {
         let attempt = sent.planned.attempt;
         let provider = self.keys[sent.planned.key.index()].provider;
         let responded_at = now.mono.before(check_time);
-        self.silence.on_end(provider, now.mono, responded_at, result.outcome);
-        let provider = &self.providers[provider.index()];
+        let ended = EndedRequest { provider, sent_at: sent.sent_at.mono, responded_at, outcome: result.outcome };
+        if let Some(silence_end) = self.silence.on_end(now.mono, ended) {
+            self.report_silence_end(provider, silence_end);
+        }
+        let provider_id = provider;
+        let provider = &self.providers[provider_id.index()];
         self.provider_contact.record(self.items.in_flight_count(), &provider.name, &result);
         let Some(effects) = self.scheduler.complete_after_check(now, attempt, &result, check_time) else { return };
         let outcome = result.outcome;
@@ -65,6 +138,10 @@ impl Engine {
         };
         self.report_disposition(sent, &effects, &result);
         let is_day_exhausted = result.outcome == Outcome::QuotaExhaustedDay;
+        let is_failure = result.outcome.is_provider_error() || result.outcome == Outcome::ClientTrouble;
+        let fault = is_failure
+            .then(|| result.status.map_or(result.outcome.name().to_owned(), |status| format!("HTTP {status}")));
+        let outage_events = self.update_outage_log(now, provider_id, fault);
         let target = self.items.spec(effects.seq).and_then(|spec| spec.caption_path.clone());
         let caption = match (&effects.disposition, target, &result.answer) {
             (Disposition::Done { .. }, Some(target), Some(answer)) if !answer.text.is_empty() => {
@@ -75,7 +152,7 @@ impl Engine {
         let result_line = if let Some(ended) = ended {
             self.result_line(now, sent, &effects, &mut result, ended, latency)
         } else {
-            self.items.set_first_sent(effects.seq, sent.sent_at);
+            self.items.set_first_sent(effects.seq, sent.sent_at.wall);
             if let Some(failed) = &result.failed_check {
                 self.items.set_explanation(effects.seq, failed.explanation.clone());
             }
@@ -121,8 +198,31 @@ impl Engine {
             }
         }
         for event in effects.events {
+            let is_grouped = matches!(&event, EventKind::Cooldown { outcome, .. }
+                if self.outage_log.is_grouped(provider_id, *outcome));
+            if !is_grouped {
+                self.emit_event(event);
+            }
+        }
+        for event in outage_events {
             self.emit_event(event);
         }
+    }
+
+    /// Groups the events of a provider whose requests all fail. Returns those of the group.
+    pub(super) fn update_outage_log(
+        &mut self,
+        now: Now,
+        provider: ProviderId,
+        fault: Option<String>,
+    ) -> Vec<EventKind> {
+        let failed_in_a_row = self.scheduler.failed_in_a_row(provider);
+        if !self.outage_log.is_concerned(provider, failed_in_a_row) {
+            return Vec::new();
+        }
+        let name = self.providers[provider.index()].name.clone();
+        let outage = self.scheduler.outages(now).into_iter().find(|outage| outage.provider == name);
+        self.outage_log.update(now, provider, &name, failed_in_a_row, fault, outage)
     }
 
     /// Logs and counts what becomes of the item: its next attempt, or that it failed.
@@ -140,6 +240,9 @@ impl Engine {
             },
             Disposition::Requeued { delay, next_route } => {
                 self.stats.count_requeue(sent.planned.route, *next_route, result.outcome);
+                if self.outage_log.is_grouped(self.keys[sent.planned.key.index()].provider, result.outcome) {
+                    return;
+                }
                 EventKind::Fallback {
                     seq: effects.seq.0,
                     item_id: item_id(self),
@@ -168,7 +271,7 @@ impl Engine {
         let (spec, first_sent_at) = self.items.remove(effects.seq)?;
         // The attempt's task has ended, so nothing else refers to the item, and nothing is cloned.
         let ItemSpec { id, request_hash, .. } = Arc::unwrap_or_clone(spec);
-        let started = first_sent_at.unwrap_or(sent.sent_at);
+        let started = first_sent_at.unwrap_or(sent.sent_at.wall);
         let (key, model) = self.scheduler.route_indices(effects.route);
         let provider = &self.providers[self.models[model].provider.index()];
         let is_done = ended.state == FinalState::Done;
@@ -229,13 +332,16 @@ impl Engine {
         rejection: &LocalRejection,
         first_sent_at: Option<WallTime>,
     ) {
-        self.emit_event(EventKind::ItemFailed {
-            seq: rejection.seq.0,
-            item_id: id.to_owned(),
-            route: None,
-            outcome: rejection.outcome,
-            message: rejection.message.clone(),
-        });
+        // The operator's own event stands for all items that were given up.
+        if rejection.outcome != Outcome::GivenUp {
+            self.emit_event(EventKind::ItemFailed {
+                seq: rejection.seq.0,
+                item_id: id.to_owned(),
+                route: None,
+                outcome: rejection.outcome,
+                message: rejection.message.clone(),
+            });
+        }
         let line = local_result_line(id, hash, rejection, now.wall, first_sent_at);
         let committed = CommittedEffects {
             stats: None,
@@ -271,6 +377,10 @@ impl Engine {
             self.stats.count_end(self.clock.now().mono, ended);
         }
     }
+}
+
+const fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
 }
 
 fn local_result_line(

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    course_log::CourseLog,
     disk_fault::DiskFaultState,
     event_log::EventLog,
     file_check::FileCheck,
@@ -25,6 +26,7 @@ use super::{
         AfterCommit, AttemptDone, CommandRequest, DiskFault, HealthCheckResult, InputRows, LedgerReply, LoadedBatch,
         ProbeResult, RunOutcome, TimedForecast,
     },
+    outage_log::OutageLog,
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
@@ -121,9 +123,13 @@ pub(super) struct Engine {
     pub(super) file_check: FileCheck,
     pub(super) provider_contact: ProviderContact,
     pub(super) silence: SilenceWatch,
+    pub(super) outage_log: OutageLog,
+    pub(super) course_log: CourseLog,
     pub(super) phase: Phase,
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
+    /// The operator has given up on all items that remain; those that are loaded later are given up too.
+    pub(super) gives_up_rest: bool,
     pub(super) disk_fault: DiskFaultState,
     /// Why answers can't be checked at present. Until they can be, nothing is sent.
     pub(super) check_fault: Option<CheckFault>,
@@ -192,6 +198,7 @@ impl Engine {
         self.check_done(now);
         self.check_silence(now);
         self.check_providers(now);
+        self.check_course(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
             self.journal.record(pending);
@@ -326,6 +333,7 @@ impl Engine {
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
         self.silence.on_sent(self.keys[planned.key.index()].provider, now.mono);
+        self.course_log.on_sent(planned.route);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
@@ -336,7 +344,7 @@ impl Engine {
             }
         }
         let abort_handle = self.attempts.start(&planned, spec, explanation);
-        self.items.set_sent(SentAttempt { planned, sent_at: now.wall, abort_handle });
+        self.items.set_sent(SentAttempt { planned, sent_at: now, abort_handle });
     }
 
     pub(super) fn apply_ack(&mut self, ack: Ack) {
@@ -386,6 +394,9 @@ impl Engine {
                     self.fail_unreadable(now, item);
                 }
                 self.intake.on_loaded(&mut self.scheduler, &mut self.items, now.mono, class, items);
+                if self.gives_up_rest {
+                    self.scheduler.give_up(|_| true);
+                }
             }
             Err(batch) => self.intake.on_load_failed(class, &batch),
         }
@@ -451,7 +462,8 @@ impl Engine {
         }
     }
 
-    /// Reports a provider that has become silent, and makes its health check due.
+    /// Reports a provider that has become silent, and makes its health check due. Gives up requests that a silent
+    /// provider seems to have lost, so that they are asked again.
     fn check_silence(&mut self, now: Now) {
         let normal = |provider| {
             let models = self.models.iter().zip(&self.stats.models).filter(|(model, _)| model.provider == provider);
@@ -463,8 +475,26 @@ impl Engine {
         };
         if let Some(provider) = self.silence.take_new(now.mono, being_checked, normal) {
             self.health_checks.make_due(provider, now.mono);
+            self.health_checks.forget_response(provider);
             let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
             self.log(EventLevel::Warn, message);
+        }
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        // A model that has not answered yet may take as long as the operator allows.
+        let unknown = self.scheduler.policy().idle_timeout / 4;
+        let normal = |provider| {
+            let sent = self.items.sent().filter(|sent| self.keys[sent.planned.key.index()].provider == provider);
+            let p95 = |sent: &SentAttempt| self.stats.models[sent.planned.model.index()].latencies.percentile_ms(95);
+            sent.map(|sent| p95(sent).map_or(unknown, |ms| normal_silence(Some(ms)))).max().unwrap_or(unknown)
+        };
+        let may_answer = |provider| self.health_checks.responds(provider) != Some(false);
+        if let Some(provider) = self.silence.take_trial(now.mono, may_answer, normal) {
+            self.try_silent_provider(now, provider);
+        }
+        while let Some((provider, answered_sent_at)) = self.silence.take_revived(now.mono) {
+            self.give_up_lost_requests(now, provider, answered_sent_at);
         }
     }
 
@@ -485,6 +515,30 @@ impl Engine {
         }
     }
 
+    /// Reports providers that are down, and changes of course that no answer shows.
+    fn check_course(&mut self, now: Now) {
+        if !self.course_log.is_due(now.mono) || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        for provider in self.outage_log.grouped() {
+            for event in self.update_outage_log(now, provider, None) {
+                self.emit_event(event);
+            }
+        }
+        let (cooldowns, pools) = (self.scheduler.cooldowns(now), self.scheduler.pool_views(now));
+        let scheduler = &self.scheduler;
+        let events = self.course_log.check(
+            now,
+            &cooldowns,
+            &pools,
+            |route| scheduler.route_condition(now, route),
+            |route| scheduler.route_name(route),
+        );
+        for event in events {
+            self.emit_event(event);
+        }
+    }
+
     /// The first key of a provider that is neither switched off nor disabled.
     fn usable_key(&self, now: Now, provider: ProviderId) -> Option<usize> {
         let statuses = self.scheduler.key_statuses(now);
@@ -498,6 +552,9 @@ impl Engine {
     fn on_health_check(&mut self, result: HealthCheckResult) {
         let provider = result.provider;
         let name = self.providers[provider.index()].name.clone();
+        if result.result.is_ok() {
+            self.scheduler.on_health_response(self.clock.now(), provider);
+        }
         match self.health_checks.on_result(result) {
             Some(HealthChange::WentDown { reason }) => {
                 self.scheduler.mark_provider_down(provider);
@@ -505,6 +562,7 @@ impl Engine {
             }
             Some(HealthChange::CameBack) => {
                 self.scheduler.retry_provider(provider);
+                self.silence.make_trial_due(provider);
                 self.state_saver.mark_dirty();
                 let message = "it responds to its health check".to_owned();
                 self.emit_event(EventKind::Recovered { subject: name, message });

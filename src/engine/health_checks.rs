@@ -27,6 +27,8 @@ struct ProviderHealth {
     due_at: MonoTime,
     is_running: bool,
     is_down: bool,
+    /// Its last check was answered, since [`HealthChecks::forget_response`].
+    has_responded: bool,
 }
 
 /// A change that a health check has shown.
@@ -41,7 +43,13 @@ impl HealthChecks {
         let health = |provider: &Provider| {
             let interval = provider.health_check.interval;
             let is_checked = provider.health_check.target != HealthCheckTarget::Off;
-            is_checked.then(|| ProviderHealth { interval, due_at: now + interval, is_running: false, is_down: false })
+            is_checked.then(|| ProviderHealth {
+                interval,
+                due_at: now + interval,
+                is_running: false,
+                is_down: false,
+                has_responded: false,
+            })
         };
         Self { providers: providers.iter().map(health).collect(), result_tx }
     }
@@ -63,6 +71,23 @@ impl HealthChecks {
         }
     }
 
+    /// Forgets that a provider responded: only a check that ends from now on says whether it does.
+    pub fn forget_response(&mut self, provider: ProviderId) {
+        if let Some(health) = &mut self.providers[provider.index()] {
+            health.has_responded = false;
+        }
+    }
+
+    /// Whether a provider responded to its last check. `None` if it is not checked.
+    pub fn responds(&self, provider: ProviderId) -> Option<bool> {
+        self.providers[provider.index()].as_ref().map(|health| health.has_responded)
+    }
+
+    /// Whether a provider did not respond to its last check.
+    pub fn is_down(&self, provider: ProviderId) -> bool {
+        self.providers[provider.index()].as_ref().is_some_and(|health| health.is_down)
+    }
+
     /// Starts the check of a provider. The result is sent to the engine.
     pub fn start(&mut self, provider: ProviderId, client: Client, endpoint: Arc<Endpoint>) {
         let Some(health) = &mut self.providers[provider.index()] else { return };
@@ -79,6 +104,7 @@ impl HealthChecks {
     pub fn on_result(&mut self, result: HealthCheckResult) -> Option<HealthChange> {
         let health = self.providers[result.provider.index()].as_mut()?;
         health.is_running = false;
+        health.has_responded = result.result.is_ok();
         let was_down = std::mem::replace(&mut health.is_down, result.result.is_err());
         match result.result {
             Err(reason) if !was_down => Some(HealthChange::WentDown { reason }),

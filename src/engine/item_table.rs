@@ -5,15 +5,18 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::task::AbortHandle;
 
 use crate::{
-    domain::{AttemptId, ItemSpec, Seq, WallTime},
+    domain::{AttemptId, ItemSpec, Now, Seq, WallTime},
     scheduler::PlannedAttempt,
 };
+
+/// Number of requests of one item that are given up because their provider is silent.
+const MAX_GIVEN_UP_REQUESTS: u32 = 2;
 
 /// An attempt in flight.
 #[derive(Debug)]
 pub(super) struct SentAttempt {
     pub planned: PlannedAttempt,
-    pub sent_at: WallTime,
+    pub sent_at: Now,
     pub abort_handle: AbortHandle,
 }
 
@@ -26,6 +29,8 @@ struct ItemEntry {
     /// The paragraph for its next request about the last answer, which failed a check.
     explanation: Option<String>,
     sent: Option<SentAttempt>,
+    /// Requests of it that were given up because its provider was silent.
+    given_up_requests: u32,
 }
 
 /// Loaded items, waiting or in flight.
@@ -39,7 +44,7 @@ pub(super) struct ItemTable {
 
 impl ItemTable {
     pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>, explanation: Option<String>) {
-        let entry = ItemEntry { spec: Arc::new(spec), first_sent_at, explanation, sent: None };
+        let entry = ItemEntry { spec: Arc::new(spec), first_sent_at, explanation, sent: None, given_up_requests: 0 };
         let previous = self.entries.insert(seq, entry);
         debug_assert!(previous.is_none_or(|entry| entry.sent.is_none()), "an item in flight was loaded again");
     }
@@ -85,6 +90,19 @@ impl ItemTable {
         }
     }
 
+    /// Counts a request of the item that is given up because its provider is silent.
+    pub fn count_given_up(&mut self, seq: Seq) {
+        if let Some(entry) = self.entries.get_mut(&seq) {
+            entry.given_up_requests += 1;
+        }
+    }
+
+    /// Whether a request of the item may be given up because its provider is silent. An item that has lost several
+    /// requests may be one that no provider answers, so the last one waits until it times out.
+    pub fn may_give_up(&self, seq: Seq) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.given_up_requests < MAX_GIVEN_UP_REQUESTS)
+    }
+
     pub fn explanation(&self, seq: Seq) -> Option<&str> {
         self.entries.get(&seq)?.explanation.as_deref()
     }
@@ -99,6 +117,12 @@ impl ItemTable {
 
     pub fn sent(&self) -> impl Iterator<Item = &SentAttempt> {
         self.entries.values().filter_map(|entry| entry.sent.as_ref())
+    }
+
+    /// The loaded item of this id, and its attempt in flight, if it has one.
+    pub fn find(&self, id: &str) -> Option<(Seq, Option<AttemptId>)> {
+        let (seq, entry) = self.entries.iter().find(|(_, entry)| entry.spec.id == id)?;
+        Some((*seq, entry.sent.as_ref().map(|sent| sent.planned.attempt)))
     }
 
     /// The attempts in flight, in the order in which they were planned.

@@ -21,6 +21,7 @@
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
 //! handle          what front ends hold                 health_checks     whether providers respond
 //! silence         providers that do not answer         disk_fault        the disk fault that blocks requests
+//! outage_log      groups the events of an outage       course_log        events of changes of course
 //! sampler         samples for charts
 //! ```
 
@@ -29,6 +30,7 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
+mod course_log;
 mod disk_fault;
 mod event_log;
 mod event_loop;
@@ -47,6 +49,7 @@ mod key_budget;
 mod key_probe;
 mod lease_client;
 mod messages;
+mod outage_log;
 mod provider_contact;
 mod publisher;
 mod row_model_departures;

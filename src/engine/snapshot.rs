@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     budget_message::budget_message,
     event_loop::{Engine, Phase},
+    item_table::SentAttempt,
     key_budget::key_statuses,
 };
 use crate::{
@@ -12,11 +13,15 @@ use crate::{
         Money, Now, RouteId, Snapshot,
         bottleneck::Bottleneck,
         snapshot::{
-            CurrentRoute, KeyView, MetricsView, ModelView, RouteView, RunState, Spend, Throughput, Totals, WaitingItems,
+            CallView, Condition, CurrentRoute, KeyView, MetricsView, ModelView, ProviderOutage, RouteView, RunState,
+            Spend, Throughput, Totals, WaitingItems,
         },
     },
     scheduler::StallReason,
 };
+
+/// Maximum number of requests in flight in a snapshot.
+const MAX_CALLS_SHOWN: usize = 64;
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
@@ -46,9 +51,15 @@ impl Engine {
         let (strategy, cascade_order, when_limited) = (policy.strategy, policy.order, policy.when_limited);
         let (on_exhausted, max_in_flight, budget) = (policy.on_exhausted, policy.max_in_flight, policy.max_usd);
         let money = self.scheduler.run_spend();
+        let (routes, outages) = (self.route_views(now), self.scheduler.outages(now));
+        let is_down = !outages.is_empty() && !self.has_other_route(&routes, &outages);
+        let throughput = self.current_throughput(now);
+        let state = self.run_state(now);
+        // Nothing ends before a wait that is known.
+        let known_wait = if let RunState::Waiting { until, .. } = &state { *until } else { None };
         Snapshot {
             run: self.run_name.clone(),
-            state: self.run_state(now),
+            state,
             at: now.wall,
             elapsed: self.stats.active_time.total(now.mono),
             clock_speed: self.clock.speed(),
@@ -59,18 +70,60 @@ impl Engine {
             totals: self.shown_totals(),
             max_in_flight,
             spend: Spend { reserved: money.reserved, budget, ..self.stats.spend },
-            throughput: self.current_throughput(now),
-            forecast: self.forecaster.latest().filter(|_| self.can_foretell()).cloned(),
+            throughput: Throughput {
+                finish_at: throughput
+                    .finish_at
+                    .filter(|_| !is_down)
+                    .map(|at| known_wait.map_or(at, |until| at.max(until))),
+                ..throughput
+            },
+            forecast: self.forecaster.latest().filter(|_| self.can_foretell() && !is_down).cloned(),
             bottlenecks: self.scheduler.run_bottlenecks(now),
             current_route: self.current_route(now),
             silence: self.silence_message(now),
             keys: self.key_views(now),
             models: self.model_views(now),
-            routes: self.route_views(now),
+            routes,
+            calls: self.calls(),
+            outages,
             cooldowns: self.scheduler.cooldowns(now),
             events: self.event_log.newest().cloned().collect(),
             metrics: self.metrics_view(now),
         }
+    }
+
+    /// The oldest requests in flight.
+    fn calls(&self) -> Vec<CallView> {
+        let mut sent: Vec<_> = self.items.sent().collect();
+        let order = |sent: &&SentAttempt| (sent.sent_at.wall, sent.planned.attempt);
+        if sent.len() > MAX_CALLS_SHOWN {
+            sent.select_nth_unstable_by_key(MAX_CALLS_SHOWN, order);
+            sent.truncate(MAX_CALLS_SHOWN);
+        }
+        sent.sort_unstable_by_key(order);
+        let call = |sent: &SentAttempt| CallView {
+            seq: sent.planned.seq.0,
+            item_id: self.items.spec(sent.planned.seq).map_or_else(String::new, |spec| spec.id.clone()),
+            route: self.scheduler.route_name(sent.planned.route),
+            sent_at: sent.sent_at.wall,
+        };
+        sent.into_iter().map(call).collect()
+    }
+
+    /// Whether there is a route that work can go to, besides those of providers that are down.
+    fn has_other_route(&self, routes: &[RouteView], outages: &[ProviderOutage]) -> bool {
+        let is_of = |view: &RouteView, outage: &ProviderOutage| {
+            let mut keys = self.keys.iter().filter(|key| key.name == view.key);
+            keys.any(|key| self.providers[key.provider.index()].name == outage.provider)
+        };
+        routes.iter().any(|view| {
+            let condition = &view.condition;
+            let is_usable = !matches!(
+                condition,
+                Condition::Exhausted { .. } | Condition::Disabled { .. } | Condition::SwitchedOff { .. }
+            );
+            is_usable && !outages.iter().any(|outage| is_of(view, outage))
+        })
     }
 
     fn metrics_view(&self, now: Now) -> MetricsView {
@@ -175,7 +228,13 @@ impl Engine {
 
     fn silence_message(&self, now: Now) -> Option<String> {
         let provider = self.silence.longest()?;
-        Some(self.silence.message(provider, &self.providers[provider.index()].name, now.mono))
+        let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
+        Some(match self.health_checks.responds(provider) {
+            Some(true) => format!("{message}; its health check responds: trial requests are sent"),
+            Some(false) if self.health_checks.is_down(provider) => format!("{message}; its health check fails too"),
+            Some(false) => format!("{message}; asking its health check"),
+            None => message,
+        })
     }
 
     fn key_views(&self, now: Now) -> Vec<KeyView> {

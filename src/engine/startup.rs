@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
+    course_log::CourseLog,
     disk_fault::DiskFaultState,
     event_log::EventLog,
     event_loop::{Attendance, Channels, Engine, Phase},
@@ -30,6 +31,7 @@ use super::{
     key_budget::KeyBudget,
     lease_client::{LeaseClient, fingerprint_secrets},
     messages::{InputRows, MAX_TOKENS_FIELDS_STATE, RunOutcome, SCHEDULER_STATE},
+    outage_log::OutageLog,
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
     row_model_departures::RowModelDepartures,
@@ -202,6 +204,8 @@ pub(super) fn prepare(
 
     let attempts = attempt_runner(clock, &config, &scheduler)?;
     let silence = SilenceWatch::new(config.providers.len());
+    let outage_log = OutageLog::new(config.providers.len());
+    let course_log = CourseLog::new(scheduler.route_count());
     if let Some(fields) = opened.saved_states.get(MAX_TOKENS_FIELDS_STATE) {
         // Without them, they are learned again.
         attempts.client().restore_max_tokens_fields(serde_json::from_str(fields).unwrap_or_default());
@@ -235,9 +239,12 @@ pub(super) fn prepare(
         file_check,
         provider_contact: ProviderContact::Untried,
         silence,
+        outage_log,
+        course_log,
         phase: Phase::Running,
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
+        gives_up_rest: false,
         disk_fault: DiskFaultState::default(),
         check_fault: None,
         uncommitted: 0,

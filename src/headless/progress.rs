@@ -7,7 +7,7 @@ use crate::domain::{
     Event, EventKind, EventLevel, Money, Outcome, Snapshot, WallTime,
     bottleneck::{Bottleneck, BottleneckShare},
     group_digits, sanitize,
-    snapshot::{CurrentRoute, RunState, Spend, Totals},
+    snapshot::{CurrentRoute, ProviderOutage, RunState, Spend, Totals},
     truncated_suffix,
 };
 
@@ -26,6 +26,8 @@ pub fn progress_line(snapshot: &Snapshot, zone: &TimeZone) -> String {
     let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop).filter(|stop| is_ahead(&stop.at));
     if is_active && let Some(finish) = snapshot.throughput.finish_at.filter(is_ahead) {
         parts.push(format!("ETA {}", format_future_time(finish, snapshot.at, zone)));
+    } else if is_active && !snapshot.outages.is_empty() && snapshot.forecast.is_none() {
+        parts.push("ETA unknown: provider down".to_owned());
     } else if is_active && let Some(stop) = stop {
         parts.push(format!(
             "stops {} with {} left",
@@ -138,8 +140,22 @@ fn describe_bottleneck(bottlenecks: &[BottleneckShare]) -> Option<String> {
     (!is_not_limiting).then(|| format!("limited by {} {:.0}%", top.bottleneck.label(), top.share * 100.0))
 }
 
+/// `PROVIDER DOWN gemini: HTTP 503 on 4 of 4 routes since 01:20:30, next trial in 8s`
+fn describe_outage(outage: &ProviderOutage, now: WallTime, zone: &TimeZone) -> String {
+    let trial = match outage.next_trial {
+        Some(at) => format!("next trial in {}", format_time_left(at, now)),
+        None => "trial request in flight".to_owned(),
+    };
+    let since = outage.since.time_of_day(zone);
+    format!("PROVIDER DOWN {}: {} since {since}, {trial}", outage.provider, outage.summary())
+}
+
 /// `None` while the run is running and its providers answer.
 fn describe_state(snapshot: &Snapshot, zone: &TimeZone) -> Option<String> {
+    if matches!(snapshot.state, RunState::Running | RunState::Waiting { .. }) && !snapshot.outages.is_empty() {
+        let outages = snapshot.outages.iter().map(|outage| describe_outage(outage, snapshot.at, zone));
+        return Some(outages.collect::<Vec<_>>().join("; "));
+    }
     let text = match &snapshot.state {
         RunState::Running => return snapshot.silence.clone(),
         RunState::Waiting { reason, until: Some(until) } => {

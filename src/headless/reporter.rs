@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::progress::{event_line, progress_line};
 use crate::domain::{
-    EventLevel, Snapshot, TRUNCATED_HINT, WallTime, are_mostly_truncated, plural,
+    Event, EventKind, EventLevel, Snapshot, TRUNCATED_HINT, WallTime, are_mostly_truncated, plural,
     snapshot::{RunState, Totals},
 };
 
@@ -76,7 +76,9 @@ struct ReportKey {
     waits_until: Option<WallTime>,
     /// Key and model.
     route: Option<(String, String)>,
-    is_silent: bool,
+    silence: Option<String>,
+    /// The providers that are down, with their faults, and for how many minutes.
+    outages: Vec<(String, String, u64)>,
     done: u64,
     failed: u64,
 }
@@ -150,6 +152,8 @@ impl Reporter {
         for event in snapshot.events.iter().filter(|event| event.number > self.last_event_number) {
             let line = || event_line(event, &self.options.zone);
             match event.level() {
+                // The end of what a warning said.
+                EventLevel::Info if is_provider_recovery(event, snapshot) => lines.push(line()),
                 EventLevel::Info | EventLevel::Operator => {}
                 EventLevel::Alert => lines.push(line()),
                 EventLevel::Warn if self.warnings_shown < MAX_WARNINGS_SHOWN => {
@@ -175,7 +179,15 @@ impl ReportKey {
             state,
             waits_until,
             route: snapshot.current_route.as_ref().map(|route| (route.key.clone(), route.model.clone())),
-            is_silent: snapshot.silence.is_some(),
+            silence: snapshot.silence.clone(),
+            outages: snapshot
+                .outages
+                .iter()
+                .map(|outage| {
+                    let minutes = snapshot.at.since(outage.since).as_secs() / 60;
+                    (outage.provider.clone(), outage.fault.clone(), minutes)
+                })
+                .collect(),
             done: snapshot.totals.done,
             failed: snapshot.totals.failed,
         }
@@ -188,9 +200,20 @@ impl ReportKey {
             (Some(one), Some(two)) => one.since(two).max(two.since(one)) < Duration::from_secs(1),
             (one, two) => one == two,
         };
-        let key = |it: &Self| (it.state.clone(), it.route.clone(), it.is_silent, it.done, it.failed);
-        same_end && key(self) == key(other)
+        // While a provider is down, one trial after another is awaited.
+        let same_wait = same_end || !self.outages.is_empty();
+        let key = |it: &Self| {
+            let state = if it.outages.is_empty() { it.state.clone() } else { RunState::Running };
+            (state, it.route.clone(), it.silence.clone(), it.outages.clone(), it.done, it.failed)
+        };
+        same_wait && key(self) == key(other)
     }
+}
+
+/// Whether a provider can be used again.
+fn is_provider_recovery(event: &Event, snapshot: &Snapshot) -> bool {
+    let EventKind::Recovered { subject, .. } = &event.kind else { return false };
+    snapshot.keys.iter().any(|key| key.provider == *subject)
 }
 
 /// True if nothing is in flight and only an operator can change that.

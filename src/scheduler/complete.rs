@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    AttemptId, AttemptResult, CostByKind, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, Now, Outcome,
-    OutcomeAction, PoolId, RouteId, Seq, WhenLimited,
+    AttemptId, AttemptResult, CostByKind, EventKind, EventLevel, LimitDimension, Model, ModelId, Money, MonoTime, Now,
+    Outcome, OutcomeAction, PoolId, RouteId, Seq, WhenLimited,
     request::estimated_text_tokens,
     snapshot::{Cause, CauseSource},
 };
@@ -16,12 +16,13 @@ use crate::domain::{
 use super::{
     Reservation, Scheduler,
     admission::Availability,
+    fleet::Proof,
     health::{breaker::Breaker, fault_attribution::Fault},
     limits::{
         pool::{AttemptTiming, ObservedUsage, QuotaPool},
         pool_limits::TokenEstimate,
     },
-    queue::Retry,
+    queue::{Evidence, Retry},
     shared_quota::{PoolUsage, SharedQuota},
 };
 
@@ -87,11 +88,13 @@ impl Scheduler {
         let health_before = self.fleet.key(key).health;
         let attempts = reservation.item.attempts() + 1;
         let mut events = Vec::new();
-        if !result.outcome.is_provider_error() && !result.outcome.is_unattributed() {
+        if result.outcome.is_provider_error() || result.outcome == Outcome::ClientTrouble {
+            self.fleet.on_failure(now, route, result);
+        } else if !result.outcome.is_unattributed() {
             events.extend(self.fleet.on_provider_reached(route));
         }
         if result.outcome.is_processed() {
-            events.extend(self.fleet.on_accepted(now, route));
+            events.extend(self.fleet.on_accepted(route, proof_of(now, &reservation)));
         }
         if result.outcome.is_provider_success() {
             events.extend(self.on_success(now, &reservation));
@@ -169,6 +172,7 @@ impl Scheduler {
             | Outcome::UnreadableInput
             | Outcome::OverBudget
             | Outcome::NoRoute
+            | Outcome::GivenUp
             | Outcome::Lost => None,
         };
         event.into_iter().collect()
@@ -193,9 +197,11 @@ impl Scheduler {
             }
             Outcome::BadRequest if result.action == OutcomeAction::Retry => self.requeue(now, reservation, None),
             Outcome::BadRequest if result.exceeds_context => self.requeue_on_larger_model(now, reservation),
-            Outcome::ContentBlocked | Outcome::UnreadableInput | Outcome::OverBudget | Outcome::BadRequest => {
-                Disposition::Failed
-            }
+            Outcome::ContentBlocked
+            | Outcome::UnreadableInput
+            | Outcome::OverBudget
+            | Outcome::GivenUp
+            | Outcome::BadRequest => Disposition::Failed,
             Outcome::RateLimitedMinute
             | Outcome::TokensLimitedMinute
             | Outcome::QuotaExhaustedDay
@@ -306,7 +312,7 @@ impl Scheduler {
     fn on_success(&mut self, now: Now, reservation: &Reservation) -> Vec<EventKind> {
         let route = self.fleet.route(reservation.route);
         let pool = route.pool;
-        self.fleet.on_success(now, reservation.route, reservation.item.seq);
+        self.fleet.on_success(reservation.route, reservation.item.seq, proof_of(now, reservation));
         let fleet = &self.fleet;
         self.shared_quotas.on_success(pool, |pool| pool_usage(fleet.pool(pool), now));
         let pool = self.fleet.pool_mut(pool);
@@ -370,6 +376,10 @@ impl Scheduler {
         cause: &Cause,
     ) -> Vec<EventKind> {
         let id = reservation.route;
+        // The key is at fault only if another key at the same model succeeds.
+        let model = self.fleet.route(id).model;
+        let item_failed_at = reservation.item.retry_state_mut().failures_on(model).last_error_at;
+        let other_key_works = self.fleet.has_other_key_success(now, id, item_failed_at);
         let opened_for = self.fleet.record_failure(now, id, &self.policy, cause);
         self.fleet.pool_of_mut(id).on_failed_probe(now, &self.policy);
         let mut events = Vec::new();
@@ -377,8 +387,7 @@ impl Scheduler {
             events.extend(self.fleet.count_rejection(id, &self.policy, result, cause.clone()));
         }
         events.extend(opened_for.map(|wait| cooldown_event(self.fleet.route_name(id), result, wait)));
-        // The key is at fault only if another key at the same model succeeds.
-        if self.fleet.has_other_key_success(now, id) {
+        if other_key_works {
             events.extend(self.attribute_fault(now, reservation, cause));
         }
         events
@@ -418,18 +427,23 @@ impl Scheduler {
     /// Retries an item after a provider error, at first on the same model with growing delays.
     fn retry_provider_error(&mut self, now: Now, reservation: &mut Reservation, result: &AttemptResult) -> Disposition {
         let model = self.fleet.route(reservation.route).model;
-        let model_works_for_others = self.fleet.model(model).has_recent_success(now.mono, reservation.item.seq);
+        let seq = reservation.item.seq;
         // `unfinished_items` does not count this item now, since its reservation was removed.
-        let are_all_items_failing = self.queue.mark_failing(reservation.item.seq) > self.unfinished_items();
+        let are_all_items_failing = self.queue.mark_failing(seq) > self.unfinished_items();
         let retry_state = reservation.item.retry_state_mut();
+        let provider = self.fleet.route(reservation.route).provider;
+        let last_error_at = retry_state.failures_on(model).last_error_at;
+        let after_last_error =
+            |has_evidence: &dyn Fn(MonoTime) -> bool| last_error_at.is_some_and(|at| has_evidence(at));
+        let evidence = Evidence {
+            model_works_for_others: after_last_error(&|at| {
+                self.fleet.model(model).has_success_since(at, now.mono, seq)
+            }),
+            only_failing_items_left: are_all_items_failing
+                && after_last_error(&|at| self.fleet.works_since(provider, at)),
+        };
         let outcome = result.outcome;
-        let delay = match retry_state.on_provider_error(
-            &self.policy,
-            model,
-            outcome,
-            model_works_for_others,
-            are_all_items_failing,
-        ) {
+        let delay = match retry_state.on_provider_error(now.mono, &self.policy, model, outcome, evidence) {
             Retry::Fail => return Disposition::Failed,
             Retry::NextModel => return self.requeue_on_next_model(now, reservation),
             Retry::SameModel(delay) => delay,
@@ -561,6 +575,10 @@ impl Scheduler {
 
 fn cooldown_event(subject: String, result: &AttemptResult, wait: Duration) -> EventKind {
     EventKind::Cooldown { subject, outcome: result.outcome, wait: Some(wait), message: result.message.clone() }
+}
+
+const fn proof_of(now: Now, answered: &Reservation) -> Proof {
+    Proof { sent_at: answered.sent_at.mono, answered_at: now.mono }
 }
 
 fn pool_usage(pool: &QuotaPool, now: Now) -> PoolUsage {

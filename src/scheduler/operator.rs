@@ -1,12 +1,12 @@
 //! Changes by the operator and by key checks: switches, strategy, caps, and cooldowns ended by hand.
 
 use crate::domain::{
-    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, ProviderId, SpillTo, Strategy, WallTime,
-    WhenLimited,
+    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, ProviderId, Seq, SpillTo, Strategy,
+    WallTime, WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
-use super::Scheduler;
+use super::{Scheduler, queue::LocalRejection};
 
 /// No key, model or route has this name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -135,6 +135,28 @@ impl Scheduler {
     /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
     pub fn is_provider_failing(&self, provider: ProviderId) -> bool {
         self.fleet.is_failing(provider)
+    }
+
+    /// Gives up on the waiting items for which `is_meant` holds: `poll` returns a rejection for each. Returns their
+    /// number. Items in flight stay.
+    pub fn give_up(&mut self, is_meant: impl Fn(Seq) -> bool) -> usize {
+        self.queue.reject_where(|_, item| {
+            is_meant(item.seq).then(|| LocalRejection {
+                seq: item.seq,
+                outcome: Outcome::GivenUp,
+                message: "given up by the operator".to_owned(),
+                attempts: item.attempts(),
+            })
+        })
+    }
+
+    /// Notes that a provider has responded to a health check. If only items that fail are left, their routes are tried
+    /// again at once, so that they don't wait for the circuits that they have opened.
+    pub fn on_health_response(&mut self, now: Now, provider: ProviderId) {
+        self.fleet.on_health_response(now, provider);
+        if self.queue.failing_count() >= self.unfinished_items() && self.fleet.close_circuits(provider) {
+            self.unpark_all();
+        }
     }
 
     /// Notes that a provider does not respond to its health check: no item waits for the slow start of its routes.

@@ -3,9 +3,9 @@
 
 use crate::{
     domain::{
-        ModelId, Now, Outcome, QuotaDay, RouteId, RouteTarget, WallTime,
+        ModelId, Now, Outcome, ProviderId, QuotaDay, RouteId, RouteTarget, WallTime,
         bottleneck::{Bottleneck, BottleneckShare},
-        snapshot::{BackoffWait, Cause, CauseSource, Condition, CooldownView, Gauge, PoolView},
+        snapshot::{BackoffWait, Cause, CauseSource, Condition, CooldownView, Gauge, PoolView, ProviderOutage},
     },
     forecast::{Assumptions, ForecastInput},
 };
@@ -186,7 +186,17 @@ impl Scheduler {
         self.bottlenecks.current()
     }
 
-    /// All running cooldowns and open breakers, sorted by their end.
+    /// The providers that are down.
+    pub fn outages(&self, now: Now) -> Vec<ProviderOutage> {
+        self.fleet.provider_ids().filter_map(|id| self.fleet.outage(now, id)).collect()
+    }
+
+    /// Number of requests to a provider that have failed one after another.
+    pub fn failed_in_a_row(&self, provider: ProviderId) -> u64 {
+        self.fleet.failed_in_a_row(provider)
+    }
+
+    /// All running cooldowns and open breakers, sorted by their end. Those of a provider that is down are one.
     pub fn cooldowns(&self, now: Now) -> Vec<CooldownView> {
         let mut views = Vec::new();
         let mut push = |subject: &str, started_at: WallTime, until: WallTime, cause: &Cause| {
@@ -196,7 +206,11 @@ impl Scheduler {
         let of_pools = pools.flat_map(|(label, slots)| slots.map(|slot| (label, slot.as_ref())));
         let of_projects = self.fleet.projects().iter().map(|project| (&project.name, project.out_of_credit.as_ref()));
         let providers = self.fleet.providers().iter();
-        let of_providers = providers.map(|provider| (&provider.name, provider.connection.unreachable()));
+        let outages = self.outages(now);
+        let is_down = |name: &str| outages.iter().any(|outage| outage.provider == name);
+        let of_providers = providers
+            .filter(|provider| !is_down(&provider.name))
+            .map(|provider| (&provider.name, provider.connection.unreachable()));
         for (subject, slot) in of_pools.chain(of_projects).chain(of_providers) {
             if let Some(cooldown) = Cooldown::running(slot, now) {
                 push(subject, cooldown.since.wall, cooldown.deadline().to_wall(now), &cooldown.cause);
@@ -211,8 +225,17 @@ impl Scheduler {
         for id in self.fleet.route_ids() {
             if let Breaker::Open { since, until, cause, .. } = &self.fleet.route(id).breaker
                 && until.mono > now.mono
+                && !is_down(&self.fleet.provider_of(id).name)
             {
                 push(&self.fleet.route_name(id), since.wall, now.wall + until.mono.since(now.mono), cause);
+            }
+        }
+        for outage in &outages {
+            if let Some(until) = outage.next_trial {
+                let message = outage.summary();
+                let (outcome, source) = (Outcome::ServerError, CauseSource::Backoff);
+                let cause = Cause { outcome, source, message, since: outage.since, status: None };
+                push(&outage.provider, outage.since, until, &cause);
             }
         }
         views.sort_by_key(|view| view.until);

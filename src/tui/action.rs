@@ -41,6 +41,9 @@ pub enum Action {
     ClearCooldowns,
     TogglePause,
     HardPause,
+    BreakOff,
+    GiveUp,
+    GiveUpRest,
     Replay,
     ReplayAll,
     OpenReplay,
@@ -163,6 +166,11 @@ impl Action {
             Self::TogglePause => run_changing_action("pause", "pause (what is in flight finishes), or resume"),
             Self::HardPause => run_changing_action("hard-pause", "pause and abort what is in flight (asks first)"),
             Self::Replay => run_changing_action("replay", "queue the selected or the marked failed items again"),
+            Self::BreakOff => {
+                run_changing_action("break-off", "break off the item's request in flight; the item is sent again")
+            }
+            Self::GiveUp => run_changing_action("give-up", "give up on the selected or marked items (asks first)"),
+            Self::GiveUpRest => run_changing_action("give-up-rest", "give up on all items that remain (asks first)"),
             Self::ReplayAll => run_changing_action("replay-all", "queue all failed items again (asks first)"),
             Self::OpenReplay => run_changing_action(
                 "replay-to",

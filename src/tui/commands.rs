@@ -6,7 +6,7 @@ use super::{
     state::{InspectSubject, State, key_of_cooldown},
 };
 use crate::domain::{
-    Command, ItemState, ReplayFilter, Snapshot,
+    Command, ItemRow, ItemState, ReplayFilter, Snapshot,
     snapshot::{Condition, RunState},
 };
 
@@ -24,6 +24,9 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
         Action::TogglePause => Ok(Command::Pause),
         Action::HardPause => Ok(Command::HardPause),
         Action::Replay => replay_command(state),
+        Action::BreakOff => break_off_command(state),
+        Action::GiveUp => give_up_command(state),
+        Action::GiveUpRest => Ok(Command::GiveUp { item_ids: None }),
         Action::ReplayAll => Ok(Command::Replay { filter: ReplayFilter::default(), target: None }),
         Action::Probe => probe_command(state, snapshot),
         Action::MoreInFlight => {
@@ -47,7 +50,12 @@ pub fn command_for(action: Action, state: &State, snapshot: &Snapshot) -> Result
 pub fn unavailable_reason(action: Action, state: &State, snapshot: &Snapshot) -> Option<String> {
     match action {
         Action::ReplayAll if snapshot.totals.failed == 0 => Some("no item has failed".to_owned()),
-        Action::TogglePause | Action::HardPause | Action::MoreInFlight | Action::FewerInFlight | Action::Drain
+        Action::TogglePause
+        | Action::HardPause
+        | Action::MoreInFlight
+        | Action::FewerInFlight
+        | Action::GiveUpRest
+        | Action::Drain
             if state.is_run_over(snapshot) =>
         {
             Some("the run is over".to_owned())
@@ -140,6 +148,36 @@ fn replay_command(state: &State) -> Result<Command, String> {
         return Err(format!("item {} is {}; only failed items can be replayed", row.id, row.state.name()));
     }
     Ok(Command::Replay { filter: ReplayFilter { ids: vec![row.id.clone()], ..ReplayFilter::default() }, target: None })
+}
+
+/// The open or selected item.
+fn chosen_item(state: &State) -> Result<&ItemRow, String> {
+    let row = match &state.detail {
+        Some(detail) => detail.item().map(|item| &item.row),
+        None if state.focus == Pane::Items => state.items.selected_row(),
+        None => return Err(format!("select an item first ({})", pane_labels(state, &[Pane::Items]))),
+    };
+    row.ok_or_else(|| "no item is selected".to_owned())
+}
+
+fn break_off_command(state: &State) -> Result<Command, String> {
+    let row = chosen_item(state)?;
+    if row.state != ItemState::InFlight {
+        return Err(format!("item {} is {}; no request of it is in flight", row.id, row.state.name()));
+    }
+    Ok(Command::BreakOff { item_id: row.id.clone() })
+}
+
+/// Gives up on the marked items, or else on the chosen one.
+fn give_up_command(state: &State) -> Result<Command, String> {
+    if !state.items.marks.is_empty() && state.detail.is_none() {
+        return Ok(Command::GiveUp { item_ids: Some(state.items.marks.values().cloned().collect()) });
+    }
+    let row = chosen_item(state)?;
+    if matches!(row.state, ItemState::Done | ItemState::Failed) {
+        return Err(format!("item {} is {} already", row.id, row.state.name()));
+    }
+    Ok(Command::GiveUp { item_ids: Some(vec![row.id.clone()]) })
 }
 
 /// The maximum number of attempts in flight after all pending commands.

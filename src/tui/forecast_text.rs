@@ -4,14 +4,16 @@ use std::borrow::Cow;
 
 use super::{
     action::Action,
-    format::{compact, format_estimate},
+    format::{compact, format_countdown, format_estimate},
     render_ctx::RenderCtx,
+    text::{one_line, width},
     theme::StyleRole,
 };
 use crate::domain::{
     Forecast, WallTime,
     bottleneck::{Bottleneck, BottleneckShare},
     forecast::{QuotaExhaustion, StopReason},
+    snapshot::ProviderOutage,
 };
 
 /// Bottlenecks with a smaller share of the time are not shown.
@@ -28,8 +30,37 @@ pub fn finish_text(ctx: RenderCtx<'_>) -> Option<String> {
     let stop = snapshot.forecast.as_ref().and_then(|forecast| forecast.stop).filter(|stop| is_ahead(&stop.at));
     match (snapshot.throughput.finish_at.filter(is_ahead), stop) {
         (Some(at), _) => Some(format!("ETA {} ({})", ctx.local_time(at), format_estimate(ctx.time_until(at)))),
+        (None, _) if !snapshot.outages.is_empty() && snapshot.forecast.is_none() => {
+            Some("ETA unknown: provider down".to_owned())
+        }
         (None, Some(stop)) => Some(format!("stops {}, {} left", ctx.local_time(stop.at), compact(stop.items_left))),
         (None, None) => None,
+    }
+}
+
+/// `PROVIDER DOWN gemini: HTTP 503 on 4 of 4 routes since 01:20:30, next trial in 0:08`; `None` if none is
+/// down. Shorter if it has more than `columns`.
+pub fn outages_text(ctx: RenderCtx<'_>, columns: usize) -> Option<String> {
+    let texts: Vec<String> = ctx
+        .snapshot
+        .outages
+        .iter()
+        .map(|outage| {
+            let provider = one_line(&outage.provider);
+            let since = ctx.time_of_day(outage.since);
+            format!("PROVIDER DOWN {provider}: {} since {since}, {}", outage.summary(), trial_text(ctx, outage))
+        })
+        .collect();
+    let text = texts.join("; ");
+    let text = if width(&text) > columns { text.replace("next trial in", "trial in") } else { text };
+    (!text.is_empty()).then_some(text)
+}
+
+/// `next trial in 0:08`.
+pub fn trial_text(ctx: RenderCtx<'_>, outage: &ProviderOutage) -> String {
+    match outage.next_trial {
+        Some(at) => format!("next trial in {}", format_countdown(ctx.time_until(at))),
+        None => "trial request in flight".to_owned(),
     }
 }
 

@@ -50,6 +50,7 @@ pub const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::UnreadableInput => "unreadable",
         Outcome::OverBudget => "over budget",
         Outcome::NoRoute => "no route",
+        Outcome::GivenUp => "given up",
         Outcome::ClientTrouble => "no connection",
         Outcome::Lost => "lost",
         Outcome::InvalidOutput => "check failed",

@@ -37,6 +37,26 @@ fn an_uncreatable_run_directory_is_1() {
 }
 
 #[test]
+fn a_signal_during_the_check_of_the_keys_is_130() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // The list of models never comes.
+        let (_end, silence) = std::sync::mpsc::channel::<()>();
+        let silence = std::sync::Mutex::new(silence);
+        let server = LoggingServer::start(move |_| {
+            let _ = silence.lock().unwrap().recv();
+            Response::openai("yes")
+        });
+        let machine = TestMachine::with_server(&server);
+        machine.write("batch.jsonl", addition_rows(3));
+        let running = machine.start(&RUN_ARGS);
+        wait_until("the check of the key", || !server.requests().is_empty());
+        running.send_signal(signal);
+        running.wait().expect_status(130);
+        assert_eq!(server.completions().len(), 0);
+    }
+}
+
+#[test]
 fn wrong_usage_is_2() {
     let machine = TestMachine::new();
     machine.write("batch.jsonl", addition_rows(1));

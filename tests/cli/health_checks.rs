@@ -7,8 +7,9 @@ use std::sync::{
 
 use cascadeck::{
     clock::Clock,
+    domain::{ItemSpec, Money, Request as DomainRequest},
     engine::{InputRows, RunOutcome},
-    headless::progress::progress_line,
+    headless::{ProgressOptions, Reporter, progress::progress_line},
 };
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -121,6 +122,66 @@ async fn a_provider_that_accepts_and_stays_silent_is_reported_and_its_health_ask
     rows.send(InputRows::End).await.unwrap();
     assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
     assert_eq!(running.handle.snapshot().silence, None);
+}
+
+/// The provider loses the requests of a while: they are never answered, not even after it has recovered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_a_provider_has_lost_are_asked_again_once_it_answers_newer_ones() {
+    const ITEMS: u64 = 24;
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silent = Arc::clone(&is_silent);
+    let log = LoggingServer::start(move |request| {
+        if !request.is_completion() {
+            return Response::json(200, &json!({"object": "list", "data": [{"id": "m", "object": "model"}]}));
+        }
+        while silent.load(Ordering::SeqCst) {
+            // The request is lost, even if the provider answers again.
+            std::thread::sleep(std::time::Duration::from_secs(600));
+        }
+        Response::openai("yes")
+    });
+    let machine = TestMachine::new();
+    let policy = "[policy]\nidle_timeout = \"2h\"\ntotal_timeout = \"2h\"\nin_flight = 4\n";
+    let price = "max_output = 100\nusd_per_mtok = { input = 1.0, output = 2.0 }";
+    machine.write_keys_toml(&(log.keys_toml(price) + policy));
+    let (running, rows) = start_engine(&machine, Clock::with_speed(60.0), ITEMS / 2).await;
+    wait_until("the first answers", || running.handle.snapshot().totals.done == ITEMS / 2);
+    is_silent.store(true, Ordering::SeqCst);
+    let more = (ITEMS / 2 + 1..=ITEMS).map(|number| ItemSpec {
+        id: format!("late-{number}"),
+        request: DomainRequest::from_prompt("1 + 1"),
+        request_hash: format!("{number:032x}"),
+        line: number,
+        ..ItemSpec::default()
+    });
+    rows.send(InputRows::Batch(more.collect())).await.unwrap();
+    rows.send(InputRows::End).await.unwrap();
+    let mut reporter = Reporter::new(ProgressOptions { zone: TimeZone::UTC, ..ProgressOptions::default() });
+    let mut lines = Vec::new();
+    let mut snapshots = running.handle.snapshots.clone();
+    while !running.task.is_finished() {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        lines.extend(reporter.update(std::time::Instant::now(), &snapshot));
+        if lines.iter().any(|line| line.contains("asked again as a trial")) {
+            is_silent.store(false, Ordering::SeqCst);
+        }
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), snapshots.changed()).await;
+    }
+    assert_eq!(running.task.await.unwrap(), RunOutcome::Finished);
+    let snapshot = running.handle.snapshot();
+    assert_eq!((snapshot.totals.done, snapshot.totals.failed), (ITEMS, 0));
+    // Each of the requests that were lost may have been billed.
+    let lost = snapshot.totals.attempts - ITEMS;
+    assert!((4..=8).contains(&lost), "{lost} requests given up");
+    assert!(snapshot.spend.at_risk > Money::ZERO, "{:?}", snapshot.spend);
+    let at = |words: &str| {
+        lines.iter().position(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?} in {lines:#?}"))
+    };
+    let silence = at("warn   no answer from p for ");
+    let trial = at("but responds to its health check: the oldest request (#");
+    let recovered = at("p recovered: it answers again after ");
+    let given_up = at("from before its silence given up without an answer, possibly billed, and asked again");
+    assert!(silence < trial && trial < recovered && recovered < given_up, "{lines:#?}");
 }
 
 #[test]

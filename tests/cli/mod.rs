@@ -22,6 +22,7 @@ mod migration;
 mod minute_limits;
 mod misc_commands;
 mod numbers;
+mod outages;
 mod picture_folders;
 mod pictures;
 mod plan;

@@ -9,6 +9,7 @@ mod learning;
 mod leases;
 mod money;
 mod optimum;
+mod outages;
 mod retries;
 mod row_models;
 mod serial;

@@ -12,8 +12,8 @@ use std::{
 
 use cascadeck::{
     domain::{
-        AttemptId, AttemptResult, EventKind, Key, Limits, Model, MonoTime, Now, Outcome, Policy, RetryAfter,
-        RoutingTraits, Seq, WallTime,
+        AttemptId, AttemptResult, EventKind, Key, Limits, Model, MonoTime, Now, Outcome, Policy, ProviderId,
+        RetryAfter, RoutingTraits, Seq, WallTime,
     },
     scheduler::{Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler},
 };
@@ -36,6 +36,7 @@ pub type FaultInjector = Box<dyn FnMut(&Now, &PlannedAttempt) -> Option<AttemptR
 enum WorldEvent {
     RequestArrives(PlannedAttempt),
     ResponseArrives(AttemptId, AttemptResult),
+    HealthCheck,
 }
 
 pub struct World {
@@ -54,6 +55,9 @@ pub struct World {
     pub latency_range: (Duration, Duration),
     /// Latency beyond `latency_range`, decided by the test.
     pub extra_latency: ExtraLatency,
+    /// Whether the provider responds to its health check, which is made a minute after a failure.
+    pub responds_to_health_checks: bool,
+    is_health_check_due: bool,
     pub dispositions: HashMap<u64, Disposition>,
     /// Time, model index and key index of every request that arrived.
     pub arrivals: Vec<(Now, usize, usize)>,
@@ -87,6 +91,8 @@ impl World {
             rng: fastrand::Rng::with_seed(seed),
             latency_range: (Duration::from_millis(300), Duration::from_millis(900)),
             extra_latency: Box::new(|_, _| Duration::ZERO),
+            responds_to_health_checks: true,
+            is_health_check_due: false,
             dispositions: HashMap::new(),
             arrivals: Vec::new(),
             throttled: 0,
@@ -172,6 +178,13 @@ impl World {
             match self.scheduled_events.remove(&id).expect("test") {
                 WorldEvent::RequestArrives(dispatch) => self.arrive(&dispatch),
                 WorldEvent::ResponseArrives(attempt, verdict) => self.complete(attempt, &verdict),
+                WorldEvent::HealthCheck => {
+                    self.is_health_check_due = false;
+                    if self.responds_to_health_checks {
+                        self.scheduler.on_health_response(self.now, ProviderId(0));
+                    }
+                    self.check_health_later();
+                }
             }
         }
         true
@@ -218,8 +231,16 @@ impl World {
     fn complete(&mut self, attempt: AttemptId, verdict: &AttemptResult) {
         let settlement = self.scheduler.complete(self.now, attempt, verdict).expect("settled once");
         self.events.extend(settlement.events);
+        self.check_health_later();
         if !matches!(settlement.disposition, Disposition::Requeued { .. }) {
             self.record_end(settlement.seq.0, settlement.disposition);
+        }
+    }
+
+    fn check_health_later(&mut self) {
+        let is_failing = self.scheduler.is_provider_failing(ProviderId(0));
+        if is_failing && !std::mem::replace(&mut self.is_health_check_due, true) {
+            self.schedule_event(Duration::from_secs(60), WorldEvent::HealthCheck);
         }
     }
 

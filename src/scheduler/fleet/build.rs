@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    domain::{CostFactors, Key, KeyId, Limits, Model, ModelId, PoolId, ProjectId, Provider, RouteId},
+    domain::{
+        CostFactors, HealthCheckTarget, Key, KeyId, Limits, Model, ModelId, PoolId, ProjectId, Provider, RouteId,
+    },
     scheduler::{
         health::{
             breaker::Breaker, connection::Connection, fault_attribution::RecentFailures,
@@ -25,6 +27,9 @@ impl Fleet {
                     api: provider.api,
                     connection: Connection::default(),
                     is_down: false,
+                    failures: None,
+                    has_health_checks: provider.health_check.target != HealthCheckTarget::Off,
+                    last_proof: None,
                     in_flight: 0,
                     slow_start: SlowStart::default(),
                 })
@@ -99,7 +104,8 @@ impl Fleet {
                     ramp: None,
                     in_flight: 0,
                     rejections: Rejections::default(),
-                    last_accepted_at: None,
+                    last_accepted: None,
+                    last_failed_at: None,
                     latency: LatencyAverage::default(),
                     last_use_number: 0,
                 });

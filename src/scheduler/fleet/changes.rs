@@ -11,13 +11,14 @@ use crate::{
     scheduler::{
         admission::Cooldown,
         health::{
-            breaker::Breaker, fault_attribution::MIN_FAILING_ITEMS, rejections::MAX_PICTURE_REJECTIONS, score::Health,
+            breaker::Breaker, failure_streak::FailureStreak, fault_attribution::MIN_FAILING_ITEMS,
+            rejections::MAX_PICTURE_REJECTIONS, score::Health,
         },
         limits::ramp::Ramp,
     },
 };
 
-use super::{Fleet, RouteState};
+use super::{Fleet, Proof, RouteState};
 
 /// The health of a key that has just been re-enabled.
 const REENABLED_HEALTH: u8 = 50;
@@ -64,11 +65,35 @@ impl Fleet {
         self.routes.iter_mut().filter(|route| route.provider == id).for_each(|route| route.breaker.half_open());
     }
 
+    /// Notes that a provider responded to a health check.
+    pub fn on_health_response(&mut self, now: Now, id: ProviderId) {
+        self.providers[id.index()].last_proof = Some(now.mono);
+    }
+
+    /// Closes the circuits of a provider's routes, which begin with a ramp. True if one was not closed.
+    pub fn close_circuits(&mut self, id: ProviderId) -> bool {
+        let mut has_closed_any = false;
+        for route in self.routes.iter_mut().filter(|route| route.provider == id) {
+            if route.breaker.record_response() {
+                route.ramp = Some(Ramp::AFTER_PROBE);
+                has_closed_any = true;
+            }
+        }
+        has_closed_any
+    }
+
+    /// Counts a request that got no response, or a provider error.
+    pub fn on_failure(&mut self, now: Now, id: RouteId, result: &AttemptResult) {
+        let provider = &mut self.providers[self.routes[id.index()].provider.index()];
+        FailureStreak::extend(&mut provider.failures, now.wall, result.outcome, result.status);
+    }
+
     /// Handles any response other than a provider error, even a refusal: the provider can be reached, so the route's
     /// breaker closes.
     pub fn on_provider_reached(&mut self, id: RouteId) -> impl Iterator<Item = EventKind> {
         let provider = self.routes[id.index()].provider;
         self.providers[provider.index()].is_down = false;
+        self.providers[provider.index()].failures = None;
         let was_open = self.routes[id.index()].breaker.record_response();
         if was_open {
             self.routes[id.index()].ramp = Some(Ramp::AFTER_PROBE);
@@ -81,10 +106,12 @@ impl Fleet {
     }
 
     /// Handles a request that the provider accepted and processed: the key and the project's credit are good.
-    pub fn on_accepted(&mut self, now: Now, id: RouteId) -> Option<EventKind> {
+    pub fn on_accepted(&mut self, id: RouteId, proof: Proof) -> Option<EventKind> {
         let route = &mut self.routes[id.index()];
         route.rejections.on_accepted();
-        route.last_accepted_at = Some(now.mono);
+        route.last_accepted = Some(proof);
+        let last_proof = &mut self.providers[route.provider.index()].last_proof;
+        *last_proof = (*last_proof).max(Some(proof.sent_at));
         route.ramp = route.ramp.and_then(Ramp::on_success);
         let project = &mut self.projects[self.keys[route.key.index()].project.index()];
         project.out_of_credit.take()?;
@@ -92,7 +119,7 @@ impl Fleet {
     }
 
     /// Handles an answer to an item: the key is rewarded, and what its pool has in flight counts for the provider.
-    pub fn on_success(&mut self, now: Now, id: RouteId, seq: Seq) {
+    pub fn on_success(&mut self, id: RouteId, seq: Seq, proof: Proof) {
         let route = &self.routes[id.index()];
         let slow_start = self.pools[route.pool.index()].limits.slow_start();
         self.providers[route.provider.index()].slow_start.begin_at(slow_start);
@@ -103,7 +130,7 @@ impl Fleet {
         if recent[0].is_none_or(|(last, _)| last != seq) {
             recent[1] = recent[0];
         }
-        recent[0] = Some((seq, now.mono));
+        recent[0] = Some((seq, proof));
     }
 
     /// Adds the output tokens of one answer to the model's running mean.
@@ -141,7 +168,9 @@ impl Fleet {
 
     /// Counts a provider error for the route's breaker. Returns the open time if this opened the breaker.
     pub fn record_failure(&mut self, now: Now, id: RouteId, policy: &Policy, cause: &Cause) -> Option<Duration> {
-        self.routes[id.index()].breaker.record_failure(now, policy, cause)
+        let route = &mut self.routes[id.index()];
+        route.last_failed_at = Some(now.mono);
+        route.breaker.record_failure(now, policy, cause)
     }
 
     /// Lowers the health score of a key.

@@ -3,6 +3,7 @@
 mod availability;
 mod build;
 mod changes;
+mod outage;
 
 use crate::domain::{
     Api, CostFactors, Key, KeyId, KeyRole, Model, ModelId, MonoTime, Now, PoolId, ProjectId, ProviderId, RouteId,
@@ -14,6 +15,7 @@ use super::{
     health::{
         breaker::Breaker,
         connection::Connection,
+        failure_streak::FailureStreak,
         fault_attribution::{EVIDENCE_WINDOW, RecentFailures},
         latency_average::LatencyAverage,
         rejections::Rejections,
@@ -52,6 +54,12 @@ pub struct ProviderState {
     pub connection: Connection,
     /// Its last health check failed.
     pub is_down: bool,
+    /// The requests that failed since its last response of another kind.
+    failures: Option<FailureStreak>,
+    /// Whether its health is checked. If not, only answers show that it works.
+    has_health_checks: bool,
+    /// When the newest request or health check was sent that it processed: it was seen to work after that.
+    last_proof: Option<MonoTime>,
     in_flight: u32,
     /// The furthest slow start of its pools. Its pools begin there after a time without requests in flight.
     slow_start: SlowStart,
@@ -86,12 +94,27 @@ pub struct ModelState {
     /// Those of the fields that are added to the body of every request.
     pub cost_factors: CostFactors,
     pub switched_off_at: Option<WallTime>,
-    /// The last two items it answered, and when. They show that the model works when another item fails.
-    recent_successes: [Option<(Seq, MonoTime)>; 2],
+    /// The last two items it answered. They show that the model works when another item fails.
+    recent_successes: [Option<(Seq, Proof)>; 2],
     /// Running mean of billed output tokens, for token estimates.
     pub mean_output_tokens: Option<f64>,
     /// Over all routes of the model.
     pub latency: LatencyAverage,
+}
+
+/// A request that was processed: whatever it used was seen to work between these instants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proof {
+    pub sent_at: MonoTime,
+    pub answered_at: MonoTime,
+}
+
+impl Proof {
+    /// Whether it was sent after `failed_at`, and answered within [`EVIDENCE_WINDOW`] before `now`. What was sent before
+    /// a failure says nothing: the provider may have gone down since.
+    fn is_evidence_since(self, failed_at: MonoTime, now: MonoTime) -> bool {
+        self.sent_at > failed_at && now.since(self.answered_at) < EVIDENCE_WINDOW
+    }
 }
 
 #[derive(Debug)]
@@ -111,7 +134,9 @@ pub struct RouteState {
     pub ramp: Option<Ramp>,
     in_flight: u32,
     pub rejections: Rejections,
-    pub last_accepted_at: Option<MonoTime>,
+    last_accepted: Option<Proof>,
+    /// When a request last ended with a provider error.
+    last_failed_at: Option<MonoTime>,
     pub latency: LatencyAverage,
     /// The number of this process's requests up to its last use; 0 before the first use.
     pub last_use_number: u64,
@@ -197,6 +222,10 @@ impl Fleet {
         (0..self.routes.len() as u32).map(RouteId)
     }
 
+    pub fn provider_ids(&self) -> impl Iterator<Item = ProviderId> + use<> {
+        (0..self.providers.len() as u32).map(ProviderId)
+    }
+
     pub fn key_ids(&self) -> impl Iterator<Item = KeyId> + use<> {
         (0..self.keys.len() as u32).map(KeyId)
     }
@@ -247,14 +276,16 @@ impl Fleet {
         self.pool(id).routes.first().map_or("", |route| &self.key_of(*route).key.name)
     }
 
-    /// Whether another key has had a request for this route's model accepted within [`EVIDENCE_WINDOW`].
-    pub fn has_other_key_success(&self, now: Now, id: RouteId) -> bool {
-        let RouteState { key, model, .. } = *self.route(id);
-        self.routes.iter().any(|route| {
-            route.model == model
-                && route.key != key
-                && route.last_accepted_at.is_some_and(|at| now.mono.since(at) < EVIDENCE_WINDOW)
-        })
+    /// Whether another key has had a request for this route's model accepted that was sent after the last failure: that
+    /// of the item on the model, or else that of the route, if it has had no success since.
+    pub fn has_other_key_success(&self, now: Now, id: RouteId, item_failed_at: Option<MonoTime>) -> bool {
+        let RouteState { key, model, last_failed_at, last_accepted, .. } = *self.route(id);
+        let is_before = |failed_at: &MonoTime| last_accepted.is_none_or(|proof| proof.answered_at <= *failed_at);
+        let Some(failed_at) = item_failed_at.or(last_failed_at.filter(is_before)) else { return false };
+        let is_evidence = |proof: Proof| proof.is_evidence_since(failed_at, now.mono);
+        self.routes
+            .iter()
+            .any(|route| route.model == model && route.key != key && route.last_accepted.is_some_and(is_evidence))
     }
 
     /// The model of this name of this provider.
@@ -265,9 +296,16 @@ impl Fleet {
         self.models.iter().position(is_wanted).map(|index| ModelId(index as u32))
     }
 
+    /// Whether a provider processed a request or responded to a health check that was sent after `since`. True for a
+    /// provider without health checks.
+    pub fn works_since(&self, id: ProviderId, since: MonoTime) -> bool {
+        let provider = &self.providers[id.index()];
+        !provider.has_health_checks || provider.last_proof.is_some_and(|at| at > since)
+    }
+
     /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
     pub fn is_failing(&self, id: ProviderId) -> bool {
-        let is_open = |route: &RouteState| route.provider == id && matches!(route.breaker, Breaker::Open { .. });
+        let is_open = |route: &RouteState| route.provider == id && !matches!(route.breaker, Breaker::Closed { .. });
         self.providers[id.index()].connection.unreachable().is_some() || self.routes.iter().any(is_open)
     }
 }
@@ -283,9 +321,9 @@ impl KeyState {
 }
 
 impl ModelState {
-    /// Whether the model answered an item other than `seq` within [`EVIDENCE_WINDOW`].
-    pub fn has_recent_success(&self, now: MonoTime, seq: Seq) -> bool {
-        let recent = |(other, at): &(Seq, MonoTime)| *other != seq && now.since(*at) < EVIDENCE_WINDOW;
+    /// Whether the model answered an item other than `seq` whose request was sent after `since`.
+    pub fn has_success_since(&self, since: MonoTime, now: MonoTime, seq: Seq) -> bool {
+        let recent = |(other, proof): &(Seq, Proof)| *other != seq && proof.is_evidence_since(since, now);
         self.recent_successes.iter().flatten().any(recent)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod connection;
+pub mod failure_streak;
 pub mod fault_attribution;
 pub mod latency_average;
 pub mod rejections;

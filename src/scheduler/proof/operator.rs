@@ -10,7 +10,7 @@ impl World {
         let (keys, models) = (self.plan.keys.len(), self.plan.models.len());
         let (key, model) = (self.rng.usize(0..keys), self.rng.usize(0..models));
         let on = self.rng.bool();
-        match self.rng.u8(0..14) {
+        match self.rng.u8(0..15) {
             0 => self.switch_key(key, on),
             1 => self.switch_model(model, on),
             2 => self.switch_route(key, model, on),
@@ -35,6 +35,10 @@ impl World {
             // The machine sleeps: the wall clock advances, the monotonic clock doesn't.
             11 => self.now.wall = self.now.wall + Duration::from_secs(self.rng.u64(1..20_000)),
             12 => self.change_limits(),
+            13 => {
+                let kept = self.rng.u64(2..6);
+                self.scheduler.give_up(|seq| seq.0 % kept == 0);
+            }
             _ => self.enqueue(1 + self.plan.items / 10),
         }
     }

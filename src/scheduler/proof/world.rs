@@ -8,12 +8,12 @@ use std::{
 
 use super::{
     fixtures::{attempt_result, queued_item},
-    plan::{LimitKnowledge, WorldPlan},
+    plan::{LimitKnowledge, PlannedOutage, WorldPlan},
     reference::Reference,
     server::SimulatedServer,
 };
 use crate::{
-    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, RetryAfter, RoutingTraits, Seq, Usage},
+    domain::{AttemptResult, MonoTime, Now, Outcome, OutcomeAction, ProviderId, RetryAfter, RoutingTraits, Seq, Usage},
     golden::Trace,
     scheduler::{AttemptEffects, Disposition, NextStep, PlannedAttempt, QueuedItem, Scheduler, StallReason},
 };
@@ -28,7 +28,22 @@ enum WorldEvent {
     RequestLeaves(PlannedAttempt),
     RequestArrives(PlannedAttempt),
     ResponseArrives(PlannedAttempt, Box<AttemptResult>, bool),
+    /// The health check of a provider whose requests fail.
+    HealthCheck(ProviderId),
     OperatorActs,
+}
+
+/// Time between two health checks of a provider.
+const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is known of a provider besides the scheduler's state.
+#[derive(Clone, Default)]
+struct ProviderHealth {
+    is_check_due: bool,
+    /// Its last health check failed.
+    is_down: bool,
+    /// When it last processed a request or responded to a health check.
+    last_proof: Option<MonoTime>,
 }
 
 pub struct World {
@@ -47,6 +62,10 @@ pub struct World {
     classes: Vec<usize>,
     input_tokens: HashMap<u64, u64>,
     dispositions: HashMap<u64, Disposition>,
+    /// By provider.
+    health: Vec<ProviderHealth>,
+    /// When an item had its first provider error at a provider.
+    first_errors: HashMap<(u64, ProviderId), MonoTime>,
     enqueued: u64,
     trace: Trace,
     steps: u64,
@@ -85,6 +104,8 @@ impl World {
             classes,
             input_tokens: HashMap::new(),
             dispositions: HashMap::new(),
+            health: vec![ProviderHealth::default(); plan.providers.len()],
+            first_errors: HashMap::new(),
             enqueued: 0,
             trace: Trace::new(),
             steps: 0,
@@ -288,6 +309,7 @@ impl World {
             WorldEvent::ResponseArrives(dispatch, verdict, counted) => {
                 self.complete_attempt(&dispatch, &verdict, counted);
             }
+            WorldEvent::HealthCheck(provider) => self.check_health(provider),
             WorldEvent::OperatorActs if !self.faults_are_over => self.random_command(),
             WorldEvent::OperatorActs => {}
         }
@@ -325,19 +347,62 @@ impl World {
         self.schedule_event(back, WorldEvent::ResponseArrives(dispatch, Box::new(answer), true));
     }
 
+    fn current_outage(&self, provider: ProviderId) -> Option<&PlannedOutage> {
+        let second = self.now.mono.since(self.start.mono).as_secs();
+        let mut outages = self.plan.outages.iter().filter(|_| !self.faults_are_over);
+        outages.find(|outage| outage.provider == provider.index() && (outage.from..outage.until).contains(&second))
+    }
+
+    /// Asks a provider whether it responds, as the engine does while requests fail.
+    fn check_health(&mut self, provider: ProviderId) {
+        // A provider that only refuses responds.
+        let responds = self.current_outage(provider).is_none_or(|outage| outage.kind > 2);
+        self.print(|| format!("health of {provider:?}: {responds}"));
+        let health = &mut self.health[provider.index()];
+        health.is_check_due = false;
+        let was_down = std::mem::replace(&mut health.is_down, !responds);
+        if responds {
+            health.last_proof = Some(self.now.mono);
+            self.scheduler.on_health_response(self.now, provider);
+        }
+        match (was_down, responds) {
+            (false, false) => self.scheduler.mark_provider_down(provider),
+            (true, true) => self.scheduler.retry_provider(provider),
+            _ => {}
+        }
+        self.check_health_later(provider);
+    }
+
+    fn check_health_later(&mut self, provider: ProviderId) {
+        let is_wanted = self.scheduler.is_provider_failing(provider) && self.scheduler.unfinished_items() > 0;
+        if is_wanted && !std::mem::replace(&mut self.health[provider.index()].is_check_due, true) {
+            self.schedule_event(HEALTH_CHECK_INTERVAL, WorldEvent::HealthCheck(provider));
+        }
+    }
+
+    /// An item may fail for a provider's errors only if the provider was seen to work since the item's first one.
+    fn check_charge(&mut self, dispatch: &PlannedAttempt, outcome: Outcome, disposition: &Disposition) {
+        let provider = self.plan.models[dispatch.model.index()].provider;
+        if outcome.is_provider_error() {
+            let first = *self.first_errors.entry((dispatch.seq.0, provider)).or_insert(self.now.mono);
+            let has_proof = self.health[provider.index()].last_proof.is_some_and(|at| at > first);
+            assert!(
+                has_proof || *disposition != Disposition::Failed,
+                "{} fails for {outcome} although nothing shows that its provider works",
+                dispatch.seq.0
+            );
+        } else if outcome.is_processed() {
+            self.health[provider.index()].last_proof = Some(self.now.mono);
+        }
+        self.check_health_later(provider);
+    }
+
     /// A failure that keeps a request from being counted.
     fn injected_failure(&mut self, dispatch: &PlannedAttempt) -> Option<AttemptResult> {
         if self.faults_are_over {
             return None;
         }
-        let second = self.now.mono.since(self.start.mono).as_secs();
-        let provider = self.plan.models[dispatch.model.index()].provider.index();
-        let outage = self
-            .plan
-            .outages
-            .iter()
-            .find(|outage| outage.provider == provider && (outage.from..outage.until).contains(&second));
-        if let Some(outage) = outage {
+        if let Some(outage) = self.current_outage(self.plan.models[dispatch.model.index()].provider) {
             return Some(match outage.kind {
                 0 => AttemptResult { status: Some(503), ..attempt_result(Outcome::Overloaded) },
                 1 => attempt_result(Outcome::Timeout),
@@ -402,6 +467,7 @@ impl World {
             format!("settle {} {} {:?} {:?}", dispatch.seq.0, verdict.outcome, verdict.retry_after, settlement.events)
         });
         self.trace_completion(verdict.outcome, &settlement);
+        self.check_charge(dispatch, verdict.outcome, &settlement.disposition);
         assert_eq!(settlement.seq, dispatch.seq);
         let twice = self.scheduler.complete(self.now, dispatch.attempt, verdict);
         assert!(twice.is_none(), "an attempt settled twice");

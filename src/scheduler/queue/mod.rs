@@ -13,7 +13,7 @@ use backoff::BackoffQueue;
 
 pub use class_queue::{ClassQueue, LOOKAHEAD};
 pub use item::QueuedItem;
-pub use retry_state::Retry;
+pub use retry_state::{Evidence, Retry};
 
 /// An item that fails locally: nothing is sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,8 +110,8 @@ impl Queue {
         self.rejections.pop()
     }
 
-    /// Rejects all waiting items for which `rejection` returns one.
-    pub fn reject_where(&mut self, rejection: impl Fn(usize, &QueuedItem) -> Option<LocalRejection>) {
+    /// Rejects all waiting items for which `rejection` returns one. Returns their number.
+    pub fn reject_where(&mut self, rejection: impl Fn(usize, &QueuedItem) -> Option<LocalRejection>) -> usize {
         let mut rejected: Vec<LocalRejection> = Vec::new();
         for (index, class) in self.classes.iter_mut().enumerate() {
             let of_class: Vec<LocalRejection> = class.items().filter_map(|item| rejection(index, item)).collect();
@@ -124,12 +124,19 @@ impl Queue {
         for rejection in &rejected {
             self.failing_items.remove(&rejection.seq);
         }
+        let count = rejected.len();
         self.rejections.extend(rejected);
+        count
     }
 
     /// Records that an item had a provider error. Returns the number of such items.
     pub fn mark_failing(&mut self, seq: Seq) -> u64 {
         self.failing_items.insert(seq);
+        self.failing_items.len() as u64
+    }
+
+    /// Number of unfinished items whose last attempt ended with a provider error.
+    pub fn failing_count(&self) -> u64 {
         self.failing_items.len() as u64
     }
 

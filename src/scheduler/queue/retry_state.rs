@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::{
-    domain::{ModelId, Outcome, Policy},
+    domain::{ModelId, MonoTime, Outcome, Policy},
     scheduler::health::fault_attribution::HealthPenalties,
 };
 
@@ -31,13 +31,15 @@ pub struct RetryState {
 pub struct ModelFailures {
     /// Provider errors that count against the item.
     counted_errors: u32,
-    /// Provider errors that don't count against the item, since no other item's success shows that the model works; or
-    /// that an earlier process counted, since it is not recorded whether they did.
+    /// Provider errors that don't count against the item, since nothing shows that the provider works; or that an
+    /// earlier process counted, since it is not recorded whether they did.
     excused_errors: u32,
     empty_outputs: u32,
     /// Answers that failed a check.
     invalid_outputs: u32,
     pub timeouts: u32,
+    /// When the last provider error of this process came.
+    pub last_error_at: Option<MonoTime>,
 }
 
 /// The next step of an item after a failure.
@@ -51,6 +53,16 @@ pub enum Retry {
     SameModel(Duration),
 }
 
+/// What shows that an item is at fault for a provider error. Only what was seen after the item's last error on the
+/// model counts: the provider may have gone down since.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// The model has answered another item.
+    pub model_works_for_others: bool,
+    /// All remaining items fail, and the provider has processed a request or responded to a health check.
+    pub only_failing_items_left: bool,
+}
+
 impl ModelFailures {
     pub const fn provider_errors(self) -> u32 {
         self.counted_errors + self.excused_errors
@@ -58,20 +70,21 @@ impl ModelFailures {
 }
 
 impl RetryState {
-    /// Counts a provider error on a model. It counts against the item if `model_works_for_others`, or if all items fail
-    /// and the item has been excused often enough.
+    /// Counts a provider error on a model. It counts against the item if `model_works_for_others`, or if
+    /// `only_failing_items_left`, although their provider works, and the item has been excused often enough.
     pub fn on_provider_error(
         &mut self,
+        now: MonoTime,
         policy: &Policy,
         model: ModelId,
         outcome: Outcome,
-        model_works_for_others: bool,
-        are_all_items_failing: bool,
+        Evidence { model_works_for_others, only_failing_items_left }: Evidence,
     ) -> Retry {
         let retries = policy.retries_per_model;
         let failures = self.switch_to_model(model);
         failures.timeouts += u32::from(outcome == Outcome::Timeout);
-        if model_works_for_others || (are_all_items_failing && failures.excused_errors >= retries) {
+        failures.last_error_at = Some(now);
+        if model_works_for_others || (only_failing_items_left && failures.excused_errors >= retries) {
             failures.counted_errors += 1;
         } else {
             failures.excused_errors += 1;

@@ -135,6 +135,8 @@ const PANE_BINDINGS: &[Binding] = &[
     bind_char(ITEMS, 'r', Action::Replay).with_hint("replay"),
     bind_char(ITEMS, ' ', Action::ToggleMark).with_hint("mark"),
     bind_char(ITEMS, 't', Action::OpenReplay).with_hint("replay to.."),
+    bind_char(ITEMS, 'B', Action::BreakOff),
+    bind_char(ITEMS, 'X', Action::GiveUp),
     bind(FAILURES, KeyCode::Enter, Action::Open).with_hint("its first item"),
     bind_char(FAILURES, 'r', Action::OpenReplay).with_hint("replay these"),
     bind_char(FAILURES, 't', Action::OpenReplay),

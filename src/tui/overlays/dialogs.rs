@@ -7,16 +7,20 @@ use ratatui::{
 };
 
 use super::popup::{popup_area, render_choices, render_popup_frame};
-use crate::tui::{
-    action::Action,
-    keymap::KeyContext,
-    render_ctx::RenderCtx,
-    state::menu_choices,
-    text::{width, wrap},
-    theme::StyleRole,
-    widgets::{
-        frame::{first_visible_row, render_lines},
-        status_line::{self, Segment},
+use crate::{
+    domain::{Command, pluralize},
+    tui::{
+        action::Action,
+        format::group_digits,
+        keymap::KeyContext,
+        render_ctx::RenderCtx,
+        state::menu_choices,
+        text::{width, wrap},
+        theme::StyleRole,
+        widgets::{
+            frame::{first_visible_row, render_lines},
+            status_line::{self, Segment},
+        },
     },
 };
 
@@ -30,6 +34,25 @@ pub fn render_hard_pause(ctx: RenderCtx<'_>, body: Rect, buf: &mut Buffer) {
     let mut lines: Vec<Line<'_>> =
         wrap(&question, columns).into_iter().map(|line| Line::styled(line, ctx.style(StyleRole::Title))).collect();
     lines.extend(wrap(&consequence, columns).into_iter().map(Line::raw));
+    lines.push(Line::default());
+    lines.push(answer_hints(ctx, KeyContext::ConfirmDialog));
+    render_dialog(ctx, "Sure?", columns as u16 + 4, lines, body, buf);
+}
+
+pub fn render_give_up(ctx: RenderCtx<'_>, command: &Command, body: Rect, buf: &mut Buffer) {
+    let columns = 64.min(usize::from(body.width.saturating_sub(6)));
+    let totals = ctx.snapshot.totals;
+    let items = match command {
+        Command::GiveUp { item_ids: Some(ids) } if ids.len() == 1 => format!("item {}", ctx.sanitized(&ids[0], 40)),
+        Command::GiveUp { item_ids: Some(ids) } => format!("{} marked items", group_digits(ids.len() as u64)),
+        _ => format!("all {} that remain", pluralize(totals.waiting + totals.in_flight, "item")),
+    };
+    let question = format!("Give up on {items}?");
+    let consequence = "They fail as given_up and can be replayed later. Requests in flight for them are broken off, and may \
+                       have been billed.";
+    let mut lines: Vec<Line<'_>> =
+        wrap(&question, columns).into_iter().map(|line| Line::styled(line, ctx.style(StyleRole::Title))).collect();
+    lines.extend(wrap(consequence, columns).into_iter().map(Line::raw));
     lines.push(Line::default());
     lines.push(answer_hints(ctx, KeyContext::ConfirmDialog));
     render_dialog(ctx, "Sure?", columns as u16 + 4, lines, body, buf);

@@ -24,6 +24,7 @@ impl InspectPage<'_> {
         let snapshot = self.ctx.snapshot;
         let forecast = snapshot.forecast.as_ref().filter(|_| !snapshot.state.is_over());
         self.push_state();
+        self.push_outages();
         if let Some(forecast) = forecast {
             self.push_finish(forecast);
             self.push_field("limited by", &forecast_text::main_bottlenecks(self.ctx).0);
@@ -56,6 +57,29 @@ impl InspectPage<'_> {
                 self.push_field("because", &format!("you paused it{resume_hint}"));
             }
             RunState::Running | RunState::Draining | RunState::Finished => {}
+        }
+    }
+
+    fn push_outages(&mut self) {
+        for outage in &self.ctx.snapshot.outages {
+            let text = format!(
+                "{}: {} since {}, {}",
+                one_line(&outage.provider),
+                outage.summary(),
+                self.ctx.time_of_day(outage.since),
+                forecast_text::trial_text(self.ctx, outage)
+            );
+            self.push_field("PROVIDER DOWN", &text);
+            let failed = outage.failed_requests;
+            let text = format!(
+                "{} {} since then; no item and no key is charged for it, and each trial is one request",
+                group_digits(failed),
+                plural(failed, "failed request")
+            );
+            self.push_field("meanwhile", &text);
+        }
+        if !self.ctx.snapshot.outages.is_empty() && self.ctx.snapshot.forecast.is_none() {
+            self.push_field("ends", "unknown: provider down");
         }
     }
 

@@ -42,6 +42,7 @@ pub fn render(ctx: RenderCtx<'_>, layout: &ScreenLayout, buf: &mut Buffer) {
             };
             render_text(ctx, title, inspect::build_lines(ctx, subject, text_columns(body)), *scroll, body, buf);
         }
+        Some(Overlay::GiveUp(command)) => dialogs::render_give_up(ctx, command, body, buf),
         Some(Overlay::HardPause) => dialogs::render_hard_pause(ctx, body, buf),
         Some(Overlay::Replay(plan)) => replay::render(ctx, plan, body, buf),
         Some(Overlay::Quit) => dialogs::render_quit(ctx, body, buf),

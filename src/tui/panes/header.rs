@@ -151,7 +151,7 @@ fn cost_text(ctx: RenderCtx<'_>) -> String {
 
 fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>> {
     let (totals, spend) = (ctx.snapshot.totals, ctx.snapshot.spend);
-    let (activity, role) = current_activity(ctx);
+    let (activity, role) = current_activity(ctx, columns.saturating_sub(2));
     let refused = format!("429s: {} of {}", compact(totals.rate_limited), compact(totals.attempts));
     let tokens = format!("{} tokens", compact(spend.usage.total()));
     let money = |before: &str, amount: Money, after: &str| {
@@ -170,10 +170,15 @@ fn activity_segments(ctx: RenderCtx<'_>, columns: usize) -> Vec<Segment<'static>
 }
 
 /// The current activity of the run, or what it waits for and until when.
-fn current_activity(ctx: RenderCtx<'_>) -> (String, StyleRole) {
+fn current_activity(ctx: RenderCtx<'_>, columns: usize) -> (String, StyleRole) {
     let (state, snapshot, totals) = (ctx.state, ctx.snapshot, ctx.snapshot.totals);
     if state.engine_gone && !snapshot.state.is_over() {
         return ("the engine has stopped; these are the last figures".to_owned(), StyleRole::Bad);
+    }
+    if let Some(text) = forecast_text::outages_text(ctx, columns)
+        && matches!(snapshot.state, RunState::Running | RunState::Waiting { .. })
+    {
+        return (text, StyleRole::Bad);
     }
     let role = StyleRole::from(&snapshot.state);
     let text = match &snapshot.state {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{ItemRow, ItemState, short_id, snapshot::Totals},
     tui::{
-        format::{compact, group_digits},
+        format::{compact, format_countdown, group_digits},
         labels,
         pane::Pane,
         render_ctx::RenderCtx,
@@ -92,6 +92,10 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
             Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
         }),
         ItemColumn::left("", [13; 3], 1, |ctx, row, width| {
+            if let Some(call) = ctx.snapshot.calls.iter().find(|call| call.seq == row.seq) {
+                let silent = format!("silent {}", format_countdown(ctx.state.now.since(call.sent_at)));
+                return Line::styled(ctx.truncated(&silent, width), ctx.style(StyleRole::Cooling));
+            }
             let label = row.outcome.map_or("", labels::outcome);
             let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
             Line::styled(ctx.truncated(label, width), ctx.style(role))

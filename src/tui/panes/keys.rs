@@ -16,9 +16,11 @@ use crate::{
         snapshot::{Condition, KeyView},
     },
     tui::{
+        forecast_text,
         format::{compact_within, dollars},
         pane::Pane,
         render_ctx::RenderCtx,
+        text::width as text_width,
         theme::StyleRole,
         widgets::{bar::thin_bar, table},
     },
@@ -91,6 +93,14 @@ fn columns(ctx: RenderCtx<'_>) -> Vec<KeyColumn> {
     columns
 }
 
+/// Whether a key is in this condition because its provider is down.
+const fn is_of_outage(condition: &Condition) -> bool {
+    matches!(
+        condition,
+        Condition::Ready | Condition::Limited { .. } | Condition::CoolingDown { .. } | Condition::CircuitOpen { .. }
+    )
+}
+
 /// The health as a bar and a score. The bar's colour repeats what its length shows.
 fn health_bar(ctx: RenderCtx<'_>, key: &KeyView, width: usize) -> Line<'static> {
     let health = key.health;
@@ -123,6 +133,16 @@ fn key_state(ctx: RenderCtx<'_>, key: &KeyView, width: usize) -> Line<'static> {
                 ctx.style(StyleRole::Operator),
             )
         }
-        _ => ctx.condition_line(&key.condition, width),
+        _ => match ctx.snapshot.outages.iter().find(|outage| outage.provider == key.provider) {
+            Some(outage) if is_of_outage(&key.condition) => {
+                let glyph = ctx.glyphs().condition(&key.condition);
+                let trial = forecast_text::trial_text(ctx, outage);
+                let long = format!("{glyph} provider down, {trial}");
+                let short = format!("{glyph} provider down");
+                let text = if text_width(&long) <= width { long } else { short };
+                Line::styled(ctx.truncated(&text, width), ctx.style(StyleRole::from(&key.condition)))
+            }
+            _ => ctx.condition_line(&key.condition, width),
+        },
     }
 }

@@ -169,7 +169,7 @@ impl State {
     pub fn key_contexts(&self) -> Vec<KeyContext> {
         let overlay = self.overlay.as_ref().map(|overlay| match overlay {
             Overlay::Help(_) | Overlay::Inspect { .. } => KeyContext::TextOverlay,
-            Overlay::HardPause => KeyContext::ConfirmDialog,
+            Overlay::HardPause | Overlay::GiveUp(_) => KeyContext::ConfirmDialog,
             Overlay::Replay(_) => KeyContext::ReplayDialog,
             Overlay::Quit => KeyContext::QuitDialog,
             Overlay::StrategyMenu { .. } => KeyContext::Menu,

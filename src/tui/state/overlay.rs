@@ -1,6 +1,7 @@
 //! The overlay, which has the keyboard while it is open. At most one is open.
 
 use super::{CooldownId, ItemList, ReplayPlan, ScrollPosition};
+use crate::domain::Command;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Overlay {
@@ -11,6 +12,8 @@ pub enum Overlay {
     },
     /// Asks whether to pause and abort the attempts in flight.
     HardPause,
+    /// Asks whether to give up on items, with the command that does.
+    GiveUp(Command),
     /// Asks which failed items to replay, and on which route.
     Replay(Box<ReplayPlan>),
     /// Asks how to leave.

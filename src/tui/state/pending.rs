@@ -101,6 +101,10 @@ fn is_reflected(command: &Command, snapshot: &Snapshot) -> bool {
         Command::SetOnExhausted { on_exhausted } => snapshot.on_exhausted == *on_exhausted,
         Command::SetMaxInFlight { max_in_flight } => snapshot.max_in_flight == *max_in_flight,
         Command::SetBudget { max_usd } => snapshot.spend.budget == *max_usd,
-        Command::Replay { .. } | Command::ProbeKey { .. } | Command::ClearCooldowns { .. } => true,
+        Command::Replay { .. }
+        | Command::ProbeKey { .. }
+        | Command::ClearCooldowns { .. }
+        | Command::BreakOff { .. }
+        | Command::GiveUp { .. } => true,
     }
 }

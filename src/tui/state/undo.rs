@@ -64,7 +64,9 @@ pub fn find_inverse(command: &Command, snapshot: &Snapshot) -> Option<Command> {
         | Command::Stop
         | Command::Replay { .. }
         | Command::ProbeKey { .. }
-        | Command::ClearCooldowns { .. } => return None,
+        | Command::ClearCooldowns { .. }
+        | Command::BreakOff { .. }
+        | Command::GiveUp { .. } => return None,
     })
 }
 

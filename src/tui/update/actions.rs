@@ -120,6 +120,10 @@ pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             state.toasts.push("that cooldown has just ended", ToastLevel::Rejected, state.ui_elapsed);
         }
         Action::HardPause => confirm_hard_pause(state, snapshot),
+        Action::GiveUp | Action::GiveUpRest => match command_for(action, state, snapshot) {
+            Ok(command) => state.overlay = Some(Overlay::GiveUp(command)),
+            Err(reason) => state.toasts.push(reason, ToastLevel::Rejected, state.ui_elapsed),
+        },
         Action::ReplayAll => replay::open_dialog_for_all(state, snapshot),
         Action::Toggle
         | Action::SwitchOn
@@ -128,6 +132,7 @@ pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
         | Action::Probe
         | Action::TogglePause
         | Action::Replay
+        | Action::BreakOff
         | Action::MoreInFlight
         | Action::FewerInFlight => match command_for(action, state, snapshot) {
             Ok(command) => return send_command(state, snapshot, command),

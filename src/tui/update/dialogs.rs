@@ -22,6 +22,16 @@ pub(super) fn perform(state: &mut State, snapshot: &Snapshot, action: Action) ->
             Action::No | Action::Back => Some(close(state)),
             _ => None,
         },
+        Overlay::GiveUp(command) => match action {
+            Action::Yes => {
+                let command = command.clone();
+                state.overlay = None;
+                state.items.marks.clear();
+                Some(send_command(state, snapshot, command))
+            }
+            Action::No | Action::Back => Some(close(state)),
+            _ => None,
+        },
         Overlay::Replay(plan) => {
             let plan = plan.clone();
             perform_in_replay(state, snapshot, action, plan)
