@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::options::named_value;
 use crate::{
-    domain::{CaptionRules, CleanupStep, PictureType},
+    domain::{CaptionRules, CleanupStep, PictureType, has_trigger},
     input::{CaptionExample, is_picture},
 };
 
@@ -109,7 +109,7 @@ impl CaptionArgs {
     /// The prompt, with the request for the trigger.
     pub fn with_trigger(&self, prompt: &str) -> String {
         match self.trigger.as_ref().filter(|_| !self.prepend_trigger) {
-            Some(trigger) if !prompt.contains(trigger.as_str()) => {
+            Some(trigger) if !has_trigger(prompt, trigger) => {
                 format!("{}\n\nThe text must contain the word {trigger}, spelled so.", prompt.trim_end())
             }
             _ => prompt.to_owned(),

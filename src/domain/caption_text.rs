@@ -159,7 +159,7 @@ const NOUNS: [&str; 22] = [
 ];
 
 /// How a preamble begins.
-const OPENERS: [&str; 22] = [
+const OPENERS: [&str; 21] = [
     "here is",
     "here's",
     "here are",
@@ -169,7 +169,6 @@ const OPENERS: [&str; 22] = [
     "absolutely",
     "okay",
     "ok",
-    "this is a",
     "hier ist",
     "hier sind",
     "gerne",
@@ -184,6 +183,69 @@ const OPENERS: [&str; 22] = [
     "вот",
 ];
 
+/// Words that may stand between the word for a caption and the colon: "a caption **for this image** as requested:".
+const FILLERS: [&str; 59] = [
+    "for",
+    "of",
+    "to",
+    "the",
+    "this",
+    "your",
+    "that",
+    "you",
+    "image",
+    "images",
+    "picture",
+    "photo",
+    "photograph",
+    "provided",
+    "given",
+    "uploaded",
+    "requested",
+    "attached",
+    "asked",
+    "in",
+    "english",
+    "below",
+    "follows",
+    "as",
+    "für",
+    "das",
+    "dieses",
+    "dein",
+    "ihr",
+    "bild",
+    "bildes",
+    "foto",
+    "pour",
+    "cette",
+    "l'image",
+    "la",
+    "de",
+    "para",
+    "esta",
+    "imagen",
+    "imagem",
+    "per",
+    "questa",
+    "immagine",
+    "l'immagine",
+    "da",
+    "voor",
+    "deze",
+    "afbeelding",
+    "het",
+    "dla",
+    "tego",
+    "obrazu",
+    "zdjęcia",
+    "для",
+    "этого",
+    "изображения",
+    "к",
+    "it",
+];
+
 /// Longest preamble in bytes.
 const MAX_PREAMBLE_BYTES: usize = 160;
 
@@ -196,14 +258,27 @@ fn strip_preamble(text: &str) -> &str {
         }
         let is_mark = |letter: char| matches!(letter, '*' | '#' | '_' | '>') || letter.is_whitespace();
         let start = text[..at].trim_matches(is_mark).to_lowercase().replace('’', "'");
-        let has_noun = NOUNS.iter().any(|noun| start.contains(noun));
         let is_noun = NOUNS.iter().any(|noun| start == *noun || start == format!("image {noun}"));
-        if is_noun || (has_noun && OPENERS.iter().any(|opener| start.starts_with(opener))) {
+        if is_noun || is_preamble(&start) {
             return text[at + colon.len_utf8()..].trim_start_matches(is_mark);
         }
     }
     let chinese = ["描述：", "标题：", "图片描述：", "説明："];
     chinese.iter().find_map(|start| text.strip_prefix(start)).unwrap_or(text)
+}
+
+/// Whether a text in lower case, without its colon, is a preamble: an opener, then a word for a caption, and after the
+/// last one nothing but fillers.
+fn is_preamble(start: &str) -> bool {
+    let ends_word = |rest: &str| !rest.starts_with(char::is_alphanumeric);
+    let has_opener = OPENERS.iter().any(|opener| start.strip_prefix(opener).is_some_and(ends_word));
+    let nouns = NOUNS.iter().flat_map(|noun| start.match_indices(noun).map(|(at, noun)| at..at + noun.len()));
+    let whole_words = nouns.filter(|noun| {
+        !start[..noun.start].ends_with(char::is_alphanumeric) && ends_word(start[noun.end..].trim_start_matches('s'))
+    });
+    let Some(last) = whole_words.max_by_key(|noun| noun.end).filter(|_| has_opener) else { return false };
+    let mut rest = start[last.end..].trim_start_matches('s').split_whitespace();
+    rest.all(|word| FILLERS.contains(&word.trim_matches(|letter: char| !letter.is_alphanumeric())))
 }
 
 /// Removes one pair of quotation marks around the whole text, unless there are more of them in it.
@@ -242,6 +317,16 @@ mod tests {
             ("“A red cup”", "A red cup"),
             ("\"Stop\" and \"Go\" signs", "\"Stop\" and \"Go\" signs"),
             ("Here is a caption:\n\nA red cup.", "A red cup."),
+            ("Sure! Here are some tags for the provided image: cup, red", "cup, red"),
+            (
+                "Here is an image of a shop with a sign that reads: \"Open\"",
+                "Here is an image of a shop with a sign that reads: \"Open\"",
+            ),
+            (
+                "Here's an image of a clock showing 10:45 on a desk",
+                "Here's an image of a clock showing 10:45 on a desk",
+            ),
+            ("Oklahoma license plate image: red dirt road", "Oklahoma license plate image: red dirt road"),
             ("Sure! Here's a detailed description of the image: A red cup.", "A red cup."),
             ("**Caption:** A red cup.", "A red cup."),
             ("Caption: \"A red cup.\"", "A red cup."),

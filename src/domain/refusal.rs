@@ -1,7 +1,7 @@
 //! Recognises answers that refuse to describe a picture.
 
 /// How refusals begin, in lower case.
-const BEGINNINGS: [&str; 65] = [
+const BEGINNINGS: &[&str] = &[
     "i'm sorry",
     "i am sorry",
     "sorry, but i can",
@@ -20,8 +20,12 @@ const BEGINNINGS: [&str; 65] = [
     "i cannot identify",
     "i can't view",
     "i cannot view",
-    "i can't see",
-    "i cannot see",
+    "i can't see the image",
+    "i can't see the picture",
+    "i can't see any image",
+    "i cannot see the image",
+    "i cannot see the picture",
+    "i cannot see any image",
     "i can't caption",
     "i cannot caption",
     "i can't generate",
@@ -39,7 +43,9 @@ const BEGINNINGS: [&str; 65] = [
     "i won't be able",
     "i apologize, but",
     "i must decline",
-    "as an ai",
+    "as an ai ",
+    "as an ai,",
+    "as an ai-",
     "as a language model",
     "unfortunately, i can",
     "unfortunately, i am unable",
@@ -104,6 +110,9 @@ mod tests {
             ("Sorry we're closed, says a sign.", None),
             ("I can see a red cup.", None),
             ("A man who is sorry.", None),
+            ("As an airplane takes off, a child waves.", None),
+            ("I can't see any people, but a red cup.", None),
+            ("As an AI, I can't do that.", Some("As an AI, I can't do that.")),
             ("No way, José", Some("No way, José")),
             ("", None),
         ] {
