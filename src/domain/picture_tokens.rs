@@ -20,6 +20,8 @@ impl PictureTokenizer {
     pub fn tokens(&self, width: u32, height: u32) -> u64 {
         let at_model = |(api, name): &(Api, String)| {
             let (width, height) = self.longest_side.scaled(*api, width, height);
+            // An API scales a larger picture itself before it counts.
+            let (width, height) = LongestSide::OfApi.scaled(*api, width, height);
             picture_tokens(*api, name, width, height)
         };
         self.models.iter().map(at_model).max().unwrap_or(ATTACHMENT_TOKENS)
