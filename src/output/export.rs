@@ -172,14 +172,14 @@ impl<W: Write> Exporter<W> {
     }
 }
 
-/// Whether a file with this first line is an export, in any format. A JSON line must have exactly the fields that an
-/// export writes, so that other programs' JSONL is not taken for one.
+/// Whether a file with this first line is an export. A JSON line must have exactly the fields that an export writes, so
+/// that other programs' JSONL is not taken for one. The lines of an image folder are everybody's, so they never count.
 pub fn is_export_line(line: &[u8]) -> bool {
     if line.starts_with(GALLERY_FIRST_LINE.as_bytes()) || line.starts_with(CSV_COLUMNS[..4].join(",").as_bytes()) {
         return true;
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else { return false };
-    is_result_line(&fields) || openai_batch::is_output_line(&fields) || fields.keys().eq(["file_name", "text"])
+    is_result_line(&fields) || openai_batch::is_output_line(&fields)
 }
 
 fn is_result_line(fields: &Map<String, Value>) -> bool {
