@@ -68,6 +68,8 @@ impl HttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Shared by the addresses of a host, so that the next one is tried if one does not respond.
+        tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_keepalive(Some(KEEPALIVE_INTERVAL));
         tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
@@ -100,7 +102,7 @@ impl HttpClient {
         loop {
             let mut request = make_request();
             if let Some(authorization) = self.proxy_authorization(request.uri()) {
-                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+                request.headers_mut().entry(PROXY_AUTHORIZATION).or_insert(authorization);
             }
             match self.client.request(request).await {
                 Err(error) if retries < MAX_UNSEEN_RETRIES && is_unseen(&error) => retries += 1,
