@@ -20,8 +20,8 @@ pub const MIN_SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two samples of the same state.
 pub const MIN_UNCHANGED_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Routes are left out of the samples of fleets that have more than this many.
-const MAX_SAMPLED_ROUTES: usize = 64;
+/// Keys, models or routes are left out of the samples of fleets that have more of them than this.
+const MAX_SAMPLED_PARTS: usize = 64;
 
 /// Counters instead of rates, so that the difference between two samples is exact, even if samples between them were
 /// dropped.
@@ -85,7 +85,6 @@ impl Sample {
     pub fn new(snapshot: &Snapshot, ended_total: u64, interval: Duration) -> Self {
         let totals = &snapshot.totals;
         let busiest = snapshot.models.iter().max_by_key(|model| model.ok);
-        let routes = if snapshot.routes.len() > MAX_SAMPLED_ROUTES { &[][..] } else { &snapshot.routes };
         Self {
             at: snapshot.at,
             interval_s: interval.as_secs(),
@@ -100,8 +99,7 @@ impl Sample {
             tokens_total: snapshot.spend.usage.total(),
             p50_ms: busiest.and_then(|model| model.p50_ms),
             p95_ms: busiest.and_then(|model| model.p95_ms),
-            keys: snapshot
-                .keys
+            keys: sampled_parts(&snapshot.keys)
                 .iter()
                 .map(|key| KeySample {
                     name: key.name.clone(),
@@ -109,12 +107,11 @@ impl Sample {
                     in_flight: key.in_flight,
                 })
                 .collect(),
-            models: snapshot
-                .models
+            models: sampled_parts(&snapshot.models)
                 .iter()
                 .map(|model| ModelSample { name: model.name.clone(), rpm: model.rpm, tpm: model.tpm, rpd: model.rpd })
                 .collect(),
-            routes: routes
+            routes: sampled_parts(&snapshot.routes)
                 .iter()
                 .map(|route| RouteSample {
                     key: route.key.clone(),
@@ -129,6 +126,10 @@ impl Sample {
     pub fn is_same_state(&self, other: &Self) -> bool {
         Self { at: other.at, interval_s: other.interval_s, ..self.clone() } == *other
     }
+}
+
+fn sampled_parts<T>(parts: &[T]) -> &[T] {
+    if parts.len() > MAX_SAMPLED_PARTS { &[] } else { parts }
 }
 
 /// Counts the items that end, from one snapshot to the next. A replay lowers the number of ended items in a snapshot,

@@ -38,7 +38,9 @@ impl Sampler {
     pub fn take_op(&mut self, snapshot: &Snapshot, at_once: bool) -> Option<Op> {
         let ended_total = self.ended.count(snapshot);
         let since_last = self.last.as_ref().map(|last| snapshot.at.since(last.at));
-        if since_last.is_some_and(|since_last| since_last < self.interval) && !at_once {
+        // A wall clock that was set back goes on from there.
+        let is_set_back = self.last.as_ref().is_some_and(|last| snapshot.at < last.at);
+        if since_last.is_some_and(|since_last| since_last < self.interval) && !at_once && !is_set_back {
             return None;
         }
         let sample = Sample::new(snapshot, ended_total, self.interval);

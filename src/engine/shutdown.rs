@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        EventLevel, MonoTime, Now, OnExhausted, WallTime,
+        EventLevel, MonoTime, Now, OnExhausted, Snapshot, WallTime,
         event::format_duration,
         pluralize,
         snapshot::{RunState, Totals},
@@ -199,7 +199,7 @@ impl Engine {
         self.state_saver.mark_dirty();
         self.stats.active_time.stop(now.mono);
         self.save_state(now, true);
-        let snapshot = self.build_snapshot(now);
+        let snapshot = Snapshot { state: run_outcome.run_state(), ..self.build_snapshot(now) };
         if let Some(op) = self.sampler.take_op(&snapshot, true) {
             self.journal.record(op);
         }
