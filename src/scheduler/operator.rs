@@ -132,22 +132,27 @@ impl Scheduler {
         self.unpark_all();
     }
 
-    /// Whether requests to a provider fail: it can't be reached, or the circuit of one of its routes is open.
+    /// Whether requests to a provider fail: it can't be reached, the circuit of one of its routes is open, or only items
+    /// that fail are left, which count as failed only once something shows that their provider works.
     pub fn is_provider_failing(&self, provider: ProviderId) -> bool {
-        self.fleet.is_failing(provider)
+        let failing = self.queue.failing_count();
+        self.fleet.is_failing(provider) || (failing > 0 && failing >= self.unfinished_items())
     }
 
     /// Gives up on the waiting items for which `is_meant` holds: `poll` returns a rejection for each. Returns their
     /// number. Items in flight stay.
     pub fn give_up(&mut self, is_meant: impl Fn(Seq) -> bool) -> usize {
-        self.queue.reject_where(|_, item| {
+        let count = self.queue.reject_where(|_, item| {
             is_meant(item.seq).then(|| LocalRejection {
                 seq: item.seq,
                 outcome: Outcome::GivenUp,
                 message: "given up by the operator".to_owned(),
                 attempts: item.attempts(),
             })
-        })
+        });
+        // Other items may have yielded their turn to one of these.
+        self.readiness.mark_changed();
+        count
     }
 
     /// Notes that a provider has responded to a health check. If only items that fail are left, their routes are tried
