@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    course_log::CourseLog,
     disk_fault::DiskFaultState,
     event_log::EventLog,
     file_check::FileCheck,
@@ -29,6 +28,7 @@ use super::{
     outage_log::OutageLog,
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
+    routing_changes::RoutingChanges,
     row_model_departures::RowModelDepartures,
     run_stats::RunStats,
     sampler::Sampler,
@@ -124,7 +124,7 @@ pub(super) struct Engine {
     pub(super) provider_contact: ProviderContact,
     pub(super) silence: SilenceWatch,
     pub(super) outage_log: OutageLog,
-    pub(super) course_log: CourseLog,
+    pub(super) routing_changes: RoutingChanges,
     pub(super) phase: Phase,
     pub(super) attendance: Attendance,
     pub(super) is_paused: bool,
@@ -198,7 +198,7 @@ impl Engine {
         self.check_done(now);
         self.check_silence(now);
         self.check_providers(now);
-        self.check_course(now);
+        self.report_outages_and_routing_changes(now);
         self.save_state(now, false);
         if let Some(pending) = self.captions.take_state_op() {
             self.journal.record(pending);
@@ -333,7 +333,7 @@ impl Engine {
         self.scheduler.on_sent(now, planned.attempt);
         self.provider_contact.on_sent(now.mono);
         self.silence.on_sent(self.keys[planned.key.index()].provider, now.mono);
-        self.course_log.on_sent(planned.route);
+        self.routing_changes.on_sent(planned.route);
         self.stats.totals.attempts += 1;
         self.stats.key_budgets[planned.key.index()].record_request(planned.max_cost);
         let explanation = self.items.explanation(planned.seq).map(str::to_owned);
@@ -516,8 +516,8 @@ impl Engine {
     }
 
     /// Reports providers that are down, and changes of course that no answer shows.
-    fn check_course(&mut self, now: Now) {
-        if !self.course_log.is_due(now.mono) || !matches!(self.phase, Phase::Running) {
+    fn report_outages_and_routing_changes(&mut self, now: Now) {
+        if !self.routing_changes.is_due(now.mono) || !matches!(self.phase, Phase::Running) {
             return;
         }
         for provider in self.outage_log.grouped() {
@@ -527,7 +527,7 @@ impl Engine {
         }
         let (cooldowns, pools) = (self.scheduler.cooldowns(now), self.scheduler.pool_views(now));
         let scheduler = &self.scheduler;
-        let events = self.course_log.check(
+        let events = self.routing_changes.check(
             now,
             &cooldowns,
             &pools,

@@ -21,7 +21,7 @@
 //! file_check      the store's files are in place       budget_message    why the budget blocks the run
 //! handle          what front ends hold                 health_checks     whether providers respond
 //! silence         providers that do not answer         disk_fault        the disk fault that blocks requests
-//! outage_log      groups the events of an outage       course_log        events of changes of course
+//! outage_log      groups the events of an outage       routing_changes   events of changed routing
 //! sampler         samples for charts
 //! ```
 
@@ -30,7 +30,6 @@ mod budget_message;
 mod caption_writer;
 mod commands;
 mod completion;
-mod course_log;
 mod disk_fault;
 mod event_log;
 mod event_loop;
@@ -52,6 +51,7 @@ mod messages;
 mod outage_log;
 mod provider_contact;
 mod publisher;
+mod routing_changes;
 mod row_model_departures;
 mod run_stats;
 mod sampler;

@@ -17,7 +17,6 @@ use tokio::{
 use super::{
     attempt::AttemptRunner,
     caption_writer::CaptionWriter,
-    course_log::CourseLog,
     disk_fault::DiskFaultState,
     event_log::EventLog,
     event_loop::{Attendance, Channels, Engine, Phase},
@@ -34,6 +33,7 @@ use super::{
     outage_log::OutageLog,
     provider_contact::ProviderContact,
     publisher::SnapshotPublisher,
+    routing_changes::RoutingChanges,
     row_model_departures::RowModelDepartures,
     run_stats::{ActiveTime, RunStats},
     sampler::Sampler,
@@ -205,7 +205,7 @@ pub(super) fn prepare(
     let attempts = attempt_runner(clock, &config, &scheduler)?;
     let silence = SilenceWatch::new(config.providers.len());
     let outage_log = OutageLog::new(config.providers.len());
-    let course_log = CourseLog::new(scheduler.route_count());
+    let routing_changes = RoutingChanges::new(scheduler.route_count());
     if let Some(fields) = opened.saved_states.get(MAX_TOKENS_FIELDS_STATE) {
         // Without them, they are learned again.
         attempts.client().restore_max_tokens_fields(serde_json::from_str(fields).unwrap_or_default());
@@ -240,7 +240,7 @@ pub(super) fn prepare(
         provider_contact: ProviderContact::Untried,
         silence,
         outage_log,
-        course_log,
+        routing_changes,
         phase: Phase::Running,
         attendance: if setup.is_unattended { Attendance::Unattended } else { Attendance::Attended },
         is_paused: false,
