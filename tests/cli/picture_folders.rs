@@ -66,7 +66,7 @@ fn write_folder(machine: &TestMachine, count: u32) -> (Vec<u32>, Vec<String>) {
 
 #[test]
 fn every_good_picture_arrives_upright_small_and_without_metadata_and_gets_its_caption() {
-    let count = if is_full_test_run() { 2_000 } else { 200 };
+    let count = if is_full_test_run() { 600 } else { 200 };
     let server = openai_server();
     let machine = TestMachine::with_server(&server);
     let (good, broken) = write_folder(&machine, count);
