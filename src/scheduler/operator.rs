@@ -154,7 +154,8 @@ impl Scheduler {
     /// again at once, so that they don't wait for the circuits that they have opened.
     pub fn on_health_response(&mut self, now: Now, provider: ProviderId) {
         self.fleet.on_health_response(now, provider);
-        if self.queue.failing_count() >= self.unfinished_items() && self.fleet.close_circuits(provider) {
+        let failing = self.queue.failing_count();
+        if failing > 0 && failing >= self.unfinished_items() && self.fleet.close_circuits(provider) {
             self.unpark_all();
         }
     }

@@ -106,6 +106,21 @@ fn answers_to_requests_from_before_an_outage_charge_no_key() {
 }
 
 #[test]
+fn a_health_check_closes_no_circuit_while_no_item_is_left() {
+    let mut world = world();
+    world.enqueue(8);
+    world.inject_fault = Box::new(|_, _| Some(server_error(500)));
+    world.run(5 * MINUTE);
+    while world.scheduler.unfinished_items() > 0 {
+        world.scheduler.give_up(|_| true);
+        world.run(Duration::from_secs(1));
+    }
+    assert!(world.scheduler.is_provider_failing(ProviderId(0)));
+    world.scheduler.on_health_response(world.now, ProviderId(0));
+    assert!(world.scheduler.is_provider_failing(ProviderId(0)), "nothing is to be tried");
+}
+
+#[test]
 fn items_that_always_fail_end_once_the_provider_is_seen_to_work() {
     let mut world = world();
     world.enqueue(8);
