@@ -273,13 +273,13 @@ mod tests {
         };
         (0..2).for_each(|_| watch.on_sent(P, at(0)));
         assert!(is_found(&mut watch, 31) && trial(&mut watch, 40) && trial(&mut watch, 80));
-        (0..2).for_each(|_| drop(end(&mut watch, 0, 300, Outcome::Timeout)));
+        (0..2).for_each(|_| assert_eq!(end(&mut watch, 0, 300, Outcome::Timeout), None));
         (0..2).for_each(|_| watch.on_sent(P, at(1_000)));
         assert!(is_found(&mut watch, 1_031));
         assert!(!trial(&mut watch, 1_039) && trial(&mut watch, 1_040), "its first trial");
         watch.on_sent(P, at(1_041));
         assert!(end(&mut watch, 1_041, 1_042, Outcome::Ok).unwrap().gives_up_older);
-        (0..2).for_each(|_| drop(end(&mut watch, 1_000, 1_043, Outcome::Timeout)));
+        (0..2).for_each(|_| assert_eq!(end(&mut watch, 1_000, 1_043, Outcome::Timeout), None));
         watch.on_sent(P, at(1_044));
         assert_eq!(watch.take_revived(at(1_100)), None, "all requests of before the silence have ended");
     }
