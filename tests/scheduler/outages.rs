@@ -40,9 +40,15 @@ fn an_outage_is_one_state_with_its_fault_and_its_next_trial() {
         message: "can't connect to 127.0.0.1:1: connection refused".to_owned(),
         ..attempt_result(Outcome::ClientTrouble)
     };
-    for (fault, want, cooldowns) in [
-        (Box::new(|| server_error(503)) as Box<dyn Fn() -> AttemptResult>, "HTTP 503 on 4 of 4 routes", 1),
-        (Box::new(unreachable), "connection refused on 4 of 4 routes", 1),
+    let silent = || AttemptResult { status: None, ..attempt_result(Outcome::Timeout) };
+    for (fault, want, outcome) in [
+        (
+            Box::new(|| server_error(503)) as Box<dyn Fn() -> AttemptResult>,
+            "HTTP 503 on 4 of 4 routes",
+            Outcome::ServerError,
+        ),
+        (Box::new(unreachable), "connection refused on 4 of 4 routes", Outcome::ClientTrouble),
+        (Box::new(silent), "no answers in time on 4 of 4 routes", Outcome::Timeout),
     ] {
         let mut world = world();
         world.enqueue(20_000);
@@ -58,7 +64,9 @@ fn an_outage_is_one_state_with_its_fault_and_its_next_trial() {
         assert!(outage.failed_requests >= 4, "{outage:?}");
         // All the cooldowns and circuits of the provider are one.
         let shown = world.scheduler.cooldowns(world.now);
-        assert!(shown.len() <= cooldowns && shown.iter().all(|shown| shown.subject == "gemini"), "{shown:?}");
+        assert!(shown.len() <= 1 && shown.iter().all(|shown| shown.subject == "gemini"), "{shown:?}");
+        assert!(shown.iter().all(|shown| shown.cause.outcome == outcome), "{shown:?}");
+        assert_eq!(outage.last_outcome, outcome);
         world.run(HOUR);
         assert_eq!(world.scheduler.outages(world.now), []);
     }
