@@ -515,7 +515,7 @@ impl Engine {
                 && let Some(key) = self.usable_key(now, provider)
             {
                 let (client, endpoint) = (self.attempts.client().clone(), Arc::clone(self.attempts.endpoint(key)));
-                self.health_checks.start(provider, client, endpoint);
+                self.health_checks.start(now.mono, provider, client, endpoint);
             }
         }
     }
@@ -558,7 +558,7 @@ impl Engine {
         let provider = result.provider;
         let name = self.providers[provider.index()].name.clone();
         if result.result.is_ok() {
-            self.scheduler.on_health_response(self.clock.now(), provider);
+            self.scheduler.on_health_response(provider, result.sent_at);
         }
         match self.health_checks.on_result(result) {
             Some(HealthChange::WentDown { reason }) => {

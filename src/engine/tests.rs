@@ -260,7 +260,7 @@ async fn a_paused_run_gives_up_no_request_to_a_silent_provider() {
     engine.tick();
     assert_eq!(engine.silence.longest(), Some(ProviderId(0)));
     engine.silence.make_trial_due(ProviderId(0));
-    let responds = HealthCheckResult { provider: ProviderId(0), result: Ok(()) };
+    let responds = HealthCheckResult { provider: ProviderId(0), sent_at: engine.clock.now().mono, result: Ok(()) };
     engine.health_checks.on_result(responds);
     engine.tick();
     assert_eq!(engine.items.in_flight_count(), 2, "nothing could be asked again");

@@ -1,8 +1,8 @@
 //! Changes by the operator and by key checks: switches, strategy, caps, and cooldowns ended by hand.
 
 use crate::domain::{
-    AttemptId, CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, ProviderId, Seq, SpillTo,
-    Strategy, WallTime, WhenLimited,
+    AttemptId, CascadeOrder, EventKind, KeyId, Money, MonoTime, Now, OnExhausted, Outcome, Policy, ProviderId, Seq,
+    SpillTo, Strategy, WallTime, WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
@@ -162,10 +162,10 @@ impl Scheduler {
         self.queue.pop_rejection()
     }
 
-    /// Notes that a provider has responded to a health check. If only items that fail are left, their routes are tried
+    /// Notes that a provider has responded to a health check that was sent at `sent_at`. If only items that fail are left, their routes are tried
     /// again at once, so that they don't wait for the circuits that they have opened.
-    pub fn on_health_response(&mut self, now: Now, provider: ProviderId) {
-        self.fleet.on_health_response(now, provider);
+    pub fn on_health_response(&mut self, provider: ProviderId, sent_at: MonoTime) {
+        self.fleet.on_health_response(provider, sent_at);
         let failing = self.queue.failing_count();
         if failing > 0 && failing >= self.unfinished_items() && self.fleet.close_circuits(provider) {
             self.unpark_all();

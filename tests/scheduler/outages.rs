@@ -124,8 +124,21 @@ fn a_health_check_closes_no_circuit_while_no_item_is_left() {
         world.run(Duration::from_secs(1));
     }
     assert!(world.scheduler.is_provider_failing(ProviderId(0)));
-    world.scheduler.on_health_response(world.now, ProviderId(0));
+    world.scheduler.on_health_response(ProviderId(0), world.now.mono);
     assert!(world.scheduler.is_provider_failing(ProviderId(0)), "nothing is to be tried");
+}
+
+#[test]
+fn a_health_check_that_was_sent_before_an_items_first_failure_charges_it_nothing() {
+    let mut world = world();
+    world.enqueue(8);
+    world.inject_fault = Box::new(|_, _| Some(server_error(500)));
+    let start = world.now.mono;
+    for _ in 0..60 {
+        world.run(MINUTE);
+        world.scheduler.on_health_response(ProviderId(0), start);
+    }
+    assert!(world.dispositions.is_empty(), "nothing shows that the provider works since then");
 }
 
 #[test]
@@ -139,7 +152,7 @@ fn items_that_always_fail_end_once_the_provider_is_seen_to_work() {
             assert!(world.dispositions.is_empty(), "nothing shows that the provider works");
         }
         if minute >= 20 {
-            world.scheduler.on_health_response(world.now, ProviderId(0));
+            world.scheduler.on_health_response(ProviderId(0), world.now.mono);
         }
         if world.dispositions.len() == 8 {
             assert!(minute < 35, "it takes {minute} minutes");
