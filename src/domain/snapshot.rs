@@ -251,6 +251,9 @@ pub struct ProviderOutage {
     pub provider: String,
     /// What its requests end with: `HTTP 503`, `connection refused`.
     pub fault: String,
+    /// The outcome of the last of them.
+    #[serde(default = "server_error")]
+    pub last_outcome: Outcome,
     /// When the first request failed after which none succeeded.
     pub since: WallTime,
     pub failing_routes: u64,
@@ -260,6 +263,11 @@ pub struct ProviderOutage {
     pub next_trial: Option<WallTime>,
     /// Requests that have failed since then.
     pub failed_requests: u64,
+}
+
+/// Snapshots of earlier versions do not say it.
+const fn server_error() -> Outcome {
+    Outcome::ServerError
 }
 
 impl ProviderOutage {

@@ -1,6 +1,6 @@
 //! The operator's commands: applies them, logs and records them, and replies.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use super::{
     event_loop::{Engine, Phase},
@@ -8,7 +8,7 @@ use super::{
     messages::{AfterCommit, CommandRequest, ProbeResult, RunOutcome},
 };
 use crate::{
-    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, Now, ReplayFilter, pluralize, snapshot::Condition},
+    domain::{Command, EventKind, EventLevel, MAX_IN_FLIGHT, Now, ReplayFilter, Seq, pluralize, snapshot::Condition},
     store::{Op, OperatorDecision},
 };
 
@@ -162,6 +162,9 @@ impl Engine {
                 {
                     return Err(format!("{target} is disabled: {}; switch it on first", why.name()));
                 }
+                if self.gives_up_rest && self.intake.has_backlog() {
+                    return Err("the rest is still being given up; replay it once all items have ended".to_owned());
+                }
                 self.gives_up_rest = false;
                 let where_to = target.as_ref().map_or_else(String::new, |target| format!("only to {target}: "));
                 Ok(format!("replaying {where_to}{}", describe_filter(filter)))
@@ -170,12 +173,14 @@ impl Engine {
             Command::BreakOff { item_id } => self.break_off(now, item_id),
             Command::GiveUp { item_ids: Some(item_ids) } => self.give_up_items(now, item_ids),
             Command::GiveUp { item_ids: None } => {
-                let aborted = self.items.in_flight_count();
                 self.gives_up_rest = true;
-                self.abort_in_flight(now);
-                self.scheduler.give_up(|_| true);
-                let billed = if aborted > 0 { ", which may have been billed" } else { "" };
-                Ok(format!("gave up on all items that remain; {} broken off{billed}", request_count(aborted)))
+                let broken_off = self.give_up(now, |_| true);
+                let later = if self.intake.has_backlog() {
+                    "; those that are not loaded yet follow, unless the program ends before"
+                } else {
+                    ""
+                };
+                Ok(format!("gave up on all items that remain; {broken_off}{later}"))
             }
             Command::ClearCooldowns { key } => {
                 if self.scheduler.clear_cooldowns(key).map_err(unknown)? {
@@ -202,26 +207,49 @@ impl Engine {
 
     /// Gives up on items: they fail. If one of them has ended or is not loaded yet, on none.
     fn give_up_items(&mut self, now: Now, ids: &[String]) -> Result<String, String> {
-        let mut found = Vec::new();
+        let mut found = HashSet::new();
         for id in ids {
-            let Some(item) = self.items.find(id) else {
+            let Some((seq, _)) = self.items.find(id) else {
                 return Err(format!("item {id} has ended, or many others wait before it and it is not loaded yet"));
             };
-            found.push(item);
+            found.insert(seq);
         }
-        let mut aborted = 0;
-        for (seq, attempt) in &found {
-            if let Some(attempt) = attempt {
-                aborted += usize::from(self.abort_attempt(now, *attempt, *seq, "given up by the operator"));
-            }
-        }
-        self.scheduler.give_up(|seq| found.iter().any(|(meant, _)| *meant == seq));
+        let broken_off = self.give_up(now, |seq| found.contains(&seq));
         let what = match ids {
             [id] => format!("#{id}"),
             _ => pluralize(ids.len() as u64, "item"),
         };
+        Ok(format!("gave up on {what}; {broken_off}"))
+    }
+
+    /// Ends the loaded items for which `is_meant` holds, whether they wait or are in flight, as given up. All of it is
+    /// recorded in one group. Says how many requests were broken off.
+    pub(super) fn give_up(&mut self, now: Now, is_meant: impl Fn(Seq) -> bool) -> String {
+        self.items.give_up(&is_meant);
+        let mut aborted = 0;
+        for (attempt, seq) in self.items.in_flight() {
+            if is_meant(seq) && self.abort_attempt(now, attempt, seq, "given up by the operator") {
+                aborted += 1;
+            }
+        }
+        // What is still reserved waits for its intent to be recorded.
+        for attempt in self.scheduler.attempts_of(&is_meant) {
+            self.journal.record(Op::CancelIntent { attempt });
+            self.scheduler.cancel(now, attempt);
+        }
+        self.scheduler.give_up(is_meant);
+        // Not left to the next poll, since an idle or draining run does not poll.
+        let mut has_ended_any = false;
+        while let Some(rejection) = self.scheduler.pop_rejection() {
+            self.on_rejected(now, &rejection);
+            has_ended_any = true;
+        }
+        if has_ended_any && self.scheduler.unfinished_items() == 0 {
+            // So that the run ends as finished.
+            self.leave_idle();
+        }
         let billed = if aborted > 0 { ", which may have been billed" } else { "" };
-        Ok(format!("gave up on {what}; {} broken off{billed}", request_count(aborted)))
+        format!("{} broken off{billed}", request_count(aborted))
     }
 
     /// Records the highest budget so far; the audit checks the run against it.

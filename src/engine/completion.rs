@@ -238,6 +238,8 @@ impl Engine {
                 outcome: result.outcome,
                 message: result.message.clone(),
             },
+            // The item ends as given up.
+            Disposition::Requeued { .. } if self.items.is_given_up(effects.seq) => return,
             Disposition::Requeued { delay, next_route } => {
                 self.stats.count_requeue(sent.planned.route, *next_route, result.outcome);
                 if self.outage_log.is_grouped(self.keys[sent.planned.key.index()].provider, result.outcome) {
@@ -313,8 +315,12 @@ impl Engine {
 
     /// Ends an item that is rejected without being sent.
     pub(super) fn on_rejected(&mut self, now: Now, rejection: &LocalRejection) {
+        let is_given_up = self.items.is_given_up(rejection.seq);
         if let Some((spec, first_sent_at)) = self.items.remove(rejection.seq) {
             let mut rejection = rejection.clone();
+            if is_given_up {
+                rejection = LocalRejection::given_up(rejection.seq, rejection.attempts);
+            }
             if rejection.outcome == Outcome::NoRoute
                 && let Some(reason) = self.intake.unsupported_reason(&spec.request)
             {

@@ -194,7 +194,7 @@ impl Engine {
         self.look_at_checks();
         self.dispatch(now);
         self.request_leases(now);
-        self.intake.load_items(&mut self.scheduler);
+        self.intake.load_items(&mut self.scheduler, self.gives_up_rest);
         self.check_done(now);
         self.check_silence(now);
         self.check_providers(now);
@@ -323,6 +323,10 @@ impl Engine {
     /// Sends the request, whose intent is committed, unless something has stopped the run in the meantime.
     fn send(&mut self, planned: PlannedAttempt) {
         let now = self.clock.now();
+        if !self.scheduler.has_attempt(planned.attempt) {
+            // The operator has given up on its item, which took the intent back.
+            return;
+        }
         let spec = self.items.spec(planned.seq).cloned();
         let may_send = self.can_dispatch() && !self.is_paused;
         let (Some(spec), true) = (spec, may_send) else {
@@ -394,8 +398,8 @@ impl Engine {
                     self.fail_unreadable(now, item);
                 }
                 self.intake.on_loaded(&mut self.scheduler, &mut self.items, now.mono, class, items);
-                if self.gives_up_rest {
-                    self.scheduler.give_up(|_| true);
+                if self.gives_up_rest && !matches!(self.phase, Phase::Closing { .. }) {
+                    self.give_up(now, |_| true);
                 }
             }
             Err(batch) => self.intake.on_load_failed(class, &batch),
@@ -479,7 +483,8 @@ impl Engine {
             let message = self.silence.message(provider, &self.providers[provider.index()].name, now.mono);
             self.log(EventLevel::Warn, message);
         }
-        if !matches!(self.phase, Phase::Running) {
+        if !self.can_dispatch() || self.is_paused {
+            // Nothing could be asked again.
             return;
         }
         // A model that has not answered yet may take as long as the operator allows.
@@ -510,7 +515,7 @@ impl Engine {
                 && let Some(key) = self.usable_key(now, provider)
             {
                 let (client, endpoint) = (self.attempts.client().clone(), Arc::clone(self.attempts.endpoint(key)));
-                self.health_checks.start(provider, client, endpoint);
+                self.health_checks.start(now.mono, provider, client, endpoint);
             }
         }
     }
@@ -553,7 +558,7 @@ impl Engine {
         let provider = result.provider;
         let name = self.providers[provider.index()].name.clone();
         if result.result.is_ok() {
-            self.scheduler.on_health_response(self.clock.now(), provider);
+            self.scheduler.on_health_response(provider, result.sent_at);
         }
         match self.health_checks.on_result(result) {
             Some(HealthChange::WentDown { reason }) => {

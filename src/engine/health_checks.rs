@@ -89,14 +89,14 @@ impl HealthChecks {
     }
 
     /// Starts the check of a provider. The result is sent to the engine.
-    pub fn start(&mut self, provider: ProviderId, client: Client, endpoint: Arc<Endpoint>) {
+    pub fn start(&mut self, now: MonoTime, provider: ProviderId, client: Client, endpoint: Arc<Endpoint>) {
         let Some(health) = &mut self.providers[provider.index()] else { return };
         health.is_running = true;
         let result_tx = self.result_tx.clone();
         tokio::spawn(async move {
             let result = client.check_health(&endpoint, CHECK_TIMEOUT).await;
             // The send fails only if the engine has ended.
-            let _ = result_tx.send(HealthCheckResult { provider, result }).await;
+            let _ = result_tx.send(HealthCheckResult { provider, sent_at: now, result }).await;
         });
     }
 

@@ -139,9 +139,15 @@ impl Intake {
         }
     }
 
-    /// Starts to load the next items of each class that needs more.
-    pub fn load_items(&mut self, scheduler: &mut Scheduler) {
-        while let Some((class, batch)) = self.next_batch(scheduler) {
+    /// Whether items remain that are not queued: rows that are not read, or items that are not loaded.
+    pub fn has_backlog(&self) -> bool {
+        let is_waiting = |backlog: &ClassBacklog| backlog.loading_count > 0 || !backlog.unloaded.is_empty();
+        self.is_reading || self.is_ingest_pending || self.backlogs.iter().any(is_waiting)
+    }
+
+    /// Starts to load the next items of each class that needs more, or of all classes if `gives_up_rest`.
+    pub fn load_items(&mut self, scheduler: &mut Scheduler, gives_up_rest: bool) {
+        while let Some((class, batch)) = self.next_batch(scheduler, gives_up_rest) {
             self.update_backlog(scheduler);
             let (loader, loaded_tx, fault_tx) = (self.loader.clone(), self.loaded_tx.clone(), self.fault_tx.clone());
             tokio::spawn(async move {
@@ -162,13 +168,13 @@ impl Intake {
     }
 
     /// The next items to load, all of one class. `None` if no class needs more.
-    fn next_batch(&mut self, scheduler: &Scheduler) -> Option<(usize, Vec<Seq>)> {
+    fn next_batch(&mut self, scheduler: &Scheduler, gives_up_rest: bool) -> Option<(usize, Vec<Seq>)> {
         let target = (scheduler.policy().max_in_flight as usize * LOADED_PER_IN_FLIGHT).max(MIN_LOADED_ITEMS);
         for (class, backlog) in self.backlogs.iter_mut().enumerate() {
             // One batch at a time, requested when half of the last one is left.
             let loaded = scheduler.pending_count(class);
             let has_enough = loaded * 2 > target || !scheduler.has_capacity(class);
-            if backlog.loading_count > 0 || backlog.unloaded.is_empty() || has_enough {
+            if backlog.loading_count > 0 || backlog.unloaded.is_empty() || (has_enough && !gives_up_rest) {
                 continue;
             }
             let batch = backlog.unloaded.take_front(target);

@@ -31,6 +31,8 @@ struct ItemEntry {
     sent: Option<SentAttempt>,
     /// Requests of it that were given up because its provider was silent.
     given_up_requests: u32,
+    /// The operator has given up on it, so it is not sent again.
+    is_given_up: bool,
 }
 
 /// Loaded items, waiting or in flight.
@@ -44,7 +46,14 @@ pub(super) struct ItemTable {
 
 impl ItemTable {
     pub fn insert(&mut self, seq: Seq, spec: ItemSpec, first_sent_at: Option<WallTime>, explanation: Option<String>) {
-        let entry = ItemEntry { spec: Arc::new(spec), first_sent_at, explanation, sent: None, given_up_requests: 0 };
+        let entry = ItemEntry {
+            spec: Arc::new(spec),
+            first_sent_at,
+            explanation,
+            sent: None,
+            given_up_requests: 0,
+            is_given_up: false,
+        };
         let previous = self.entries.insert(seq, entry);
         debug_assert!(previous.is_none_or(|entry| entry.sent.is_none()), "an item in flight was loaded again");
     }
@@ -101,6 +110,16 @@ impl ItemTable {
     /// requests may be one that no provider answers, so the last one waits until it times out.
     pub fn may_give_up(&self, seq: Seq) -> bool {
         self.entries.get(&seq).is_some_and(|entry| entry.given_up_requests < MAX_GIVEN_UP_REQUESTS)
+    }
+
+    /// Records that the operator has given up on the items for which `is_meant` holds.
+    pub fn give_up(&mut self, is_meant: impl Fn(Seq) -> bool) {
+        let meant = self.entries.iter_mut().filter(|(seq, _)| is_meant(**seq));
+        meant.for_each(|(_, entry)| entry.is_given_up = true);
+    }
+
+    pub fn is_given_up(&self, seq: Seq) -> bool {
+        self.entries.get(&seq).is_some_and(|entry| entry.is_given_up)
     }
 
     pub fn explanation(&self, seq: Seq) -> Option<&str> {

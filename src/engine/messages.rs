@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     domain::{
-        AttemptId, AttemptResult, Command, CostByKind, FinalState, Forecast, ItemSpec, Money, Outcome, ProviderId,
-        RouteId, Seq, Usage, lease::LeaseGrant, snapshot::RunState,
+        AttemptId, AttemptResult, Command, CostByKind, FinalState, Forecast, ItemSpec, Money, MonoTime, Outcome,
+        ProviderId, RouteId, Seq, Usage, lease::LeaseGrant, snapshot::RunState,
     },
     provider::ModelListAccess,
     scheduler::PlannedAttempt,
@@ -79,6 +79,8 @@ impl RunOutcome {
 #[derive(Debug)]
 pub(super) struct HealthCheckResult {
     pub provider: ProviderId,
+    /// When the check was sent.
+    pub sent_at: MonoTime,
     pub result: Result<(), String>,
 }
 

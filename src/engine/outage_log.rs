@@ -146,6 +146,7 @@ mod tests {
         ProviderOutage {
             provider: "p".to_owned(),
             fault: "HTTP 503".to_owned(),
+            last_outcome: Outcome::ServerError,
             since: at(0).wall,
             failing_routes: 4,
             routes: 4,

@@ -50,7 +50,7 @@ struct ProviderSilence {
 /// A provider answers again after a silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Revival {
-    /// When the newest request that was answered was sent.
+    /// When the request was sent whose answer ended the silence.
     answered_sent_at: MonoTime,
     /// When the requests that were sent before are given up.
     give_up_at: MonoTime,
@@ -84,6 +84,7 @@ impl SilenceWatch {
         let continues = silence.is_reported && now.since(silence.last_end) < DEFAULT_SILENCE;
         if silence.in_flight == 0 && !continues {
             (silence.since, silence.is_reported) = (now, false);
+            (silence.trial_wait, silence.revival) = (None, None);
         }
         silence.in_flight += 1;
     }
@@ -103,9 +104,7 @@ impl SilenceWatch {
         silence.trial_wait = None;
         // A refusal says nothing about the requests that the provider has accepted.
         let is_newer = sent_at > began_at && outcome.is_processed() && silence.in_flight > 0;
-        if let Some(revival) = &mut silence.revival {
-            revival.answered_sent_at = revival.answered_sent_at.max(sent_at);
-        } else if was_reported && is_newer {
+        if silence.revival.is_none() && was_reported && is_newer {
             silence.revival = Some(Revival { answered_sent_at: sent_at, give_up_at: now + REVIVAL_GRACE });
         }
         let gives_up_older = silence.revival.is_some();
@@ -128,7 +127,8 @@ impl SilenceWatch {
                 normal_silence(provider).saturating_mul(2).max(minimum)
             });
             if now.since(silence.since) >= wait && may_answer(provider) {
-                silence.trial_wait = Some(now.since(silence.since) + wait);
+                // A trial that a health check made due has no wait of its own.
+                silence.trial_wait = Some(now.since(silence.since) + wait.max(MIN_TRIAL_WAIT));
                 return Some(provider);
             }
         }
@@ -143,7 +143,7 @@ impl SilenceWatch {
         }
     }
 
-    /// The next provider whose older requests are to be given up, and when the newest one that it answered was sent.
+    /// The next provider whose older requests are to be given up, and when the one was sent whose answer ended its silence.
     pub fn take_revived(&mut self, now: MonoTime) -> Option<(ProviderId, MonoTime)> {
         let is_due = |silence: &ProviderSilence| silence.revival.is_some_and(|revival| revival.give_up_at <= now);
         let index = self.providers.iter().position(is_due)?;
@@ -243,11 +243,45 @@ mod tests {
         assert!(!trial(&mut watch, 159, true));
         watch.make_trial_due(P);
         assert!(trial(&mut watch, 159, true), "its health check responds again");
+        assert!(!trial(&mut watch, 160, true), "one trial at a time");
         let ended = end(&mut watch, 41, 162, Outcome::Ok).unwrap();
         assert_eq!(ended, SilenceEnd { lasted: Duration::from_secs(162), gives_up_older: true });
         assert_eq!(watch.take_revived(at(171)), None, "they may still be answered");
         assert_eq!(watch.take_revived(at(172)), Some((P, at(41))));
         assert_eq!(watch.take_revived(at(172)), None);
+    }
+
+    #[test]
+    fn later_answers_give_up_no_request_that_was_sent_after_the_silence() {
+        for outcome in [Outcome::Ok, Outcome::RateLimitedMinute] {
+            let mut watch = SilenceWatch::new(1);
+            (0..4).for_each(|_| watch.on_sent(P, at(0)));
+            assert!(is_found(&mut watch, 31));
+            (0..2).for_each(|_| watch.on_sent(P, at(35)));
+            assert!(end(&mut watch, 35, 40, Outcome::Ok).unwrap().gives_up_older);
+            (0..2).for_each(|_| watch.on_sent(P, at(44)));
+            assert_eq!(end(&mut watch, 44, 46, outcome), None);
+            assert_eq!(watch.take_revived(at(50)), Some((P, at(35))), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_new_silence_keeps_nothing_of_the_last_one() {
+        let mut watch = SilenceWatch::new(1);
+        let trial = |watch: &mut SilenceWatch, second| {
+            watch.take_trial(at(second), |_| true, |_| Duration::from_secs(20)).is_some()
+        };
+        (0..2).for_each(|_| watch.on_sent(P, at(0)));
+        assert!(is_found(&mut watch, 31) && trial(&mut watch, 40) && trial(&mut watch, 80));
+        (0..2).for_each(|_| assert_eq!(end(&mut watch, 0, 300, Outcome::Timeout), None));
+        (0..2).for_each(|_| watch.on_sent(P, at(1_000)));
+        assert!(is_found(&mut watch, 1_031));
+        assert!(!trial(&mut watch, 1_039) && trial(&mut watch, 1_040), "its first trial");
+        watch.on_sent(P, at(1_041));
+        assert!(end(&mut watch, 1_041, 1_042, Outcome::Ok).unwrap().gives_up_older);
+        (0..2).for_each(|_| assert_eq!(end(&mut watch, 1_000, 1_043, Outcome::Timeout), None));
+        watch.on_sent(P, at(1_044));
+        assert_eq!(watch.take_revived(at(1_100)), None, "all requests of before the silence have ended");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     handle::EngineHandle,
     journal::{Journal, WRITER_GONE_MESSAGE},
     lease_client::LeaseClient,
-    messages::{CommandRequest, RunOutcome},
+    messages::{CommandRequest, HealthCheckResult, RunOutcome},
     startup::{EngineSetup, prepare},
 };
 use crate::{
@@ -20,8 +20,8 @@ use crate::{
     clock::Clock,
     config,
     domain::{
-        CaptionRules, Command, EventKind, ItemSpec, Money, Outcome, ReplayFilter, Request, RouteTarget, Seq,
-        snapshot::Condition,
+        CaptionRules, Command, EventKind, ItemSpec, Money, Outcome, ProviderId, ReplayFilter, Request, RouteTarget,
+        Seq, snapshot::Condition,
     },
     output::ExistingCaptionPolicy,
     scheduler::LocalRejection,
@@ -136,6 +136,137 @@ async fn nothing_is_sent_while_results_can_not_be_written() {
     assert_eq!(engine.items.in_flight_count(), 0);
     let canceled = engine.journal.recorded.iter().filter(|op| matches!(op, Op::CancelIntent { .. })).count();
     assert!(canceled > 0, "the intents of the requests are taken back");
+}
+
+/// Handles a command. Its reply comes once everything is recorded.
+fn give_command(engine: &mut Engine, command: Command) -> tokio::sync::oneshot::Receiver<Result<String, String>> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    engine.on_command(CommandRequest { command, stop_reason: None, reply });
+    answer
+}
+
+/// Handles the acknowledgements of all that is recorded.
+async fn record_all(engine: &mut Engine, channels: &mut Channels) {
+    while !engine.journal.is_flushed() {
+        engine.journal.flush();
+        let ack = channels.acks.recv().await.unwrap();
+        assert!(ack.result.is_ok(), "{:?}", ack.result);
+        engine.apply_ack(ack);
+    }
+}
+
+/// Number of items whose end as given up is recorded, or waits to be.
+fn given_up_count(engine: &Engine) -> usize {
+    let is_end = |op: &&Op| matches!(op, Op::EndLocally(end) if end.outcome == Outcome::GivenUp);
+    engine.journal.recorded.iter().filter(is_end).count()
+}
+
+/// Loads all items and plans their requests, whose intents are submitted and not yet acknowledged.
+async fn submit_intents(engine: &mut Engine, channels: &mut Channels, items: u64) {
+    record_all(engine, channels).await;
+    let loaded = engine.intake.loader().load((1..=items).map(Seq).collect()).await.unwrap();
+    engine.on_loaded(0, Ok(loaded));
+    assert_eq!(engine.tick(), None);
+    let is_intent = |op: &&Op| matches!(op, Op::RecordIntent(_));
+    let intents = engine.journal.recorded.iter().filter(is_intent).count();
+    assert_eq!((intents as u64, engine.items.in_flight_count()), (items, 0));
+}
+
+#[tokio::test]
+async fn an_item_that_is_given_up_before_its_intent_is_recorded_is_not_sent() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepare_run(&home, 2);
+    submit_intents(&mut engine, &mut channels, 2).await;
+    let give_up = Command::GiveUp { item_ids: Some(vec!["item-1".to_owned()]) };
+    let mut answer = give_command(&mut engine, give_up);
+    assert_eq!(given_up_count(&engine), 1, "its end is in the group of the reply");
+    assert!(answer.try_recv().is_err(), "the end is not on disk");
+    record_all(&mut engine, &mut channels).await;
+    assert_eq!(answer.await.unwrap().unwrap(), "gave up on #item-1; 0 requests broken off");
+    assert_eq!((engine.items.in_flight_count(), engine.stats.totals.failed), (1, 1));
+    assert!(engine.items.find("item-1").is_none());
+}
+
+#[tokio::test]
+async fn an_item_that_is_given_up_in_flight_is_not_queued_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepare_run(&home, 2);
+    submit_intents(&mut engine, &mut channels, 2).await;
+    let ack = channels.acks.recv().await.unwrap();
+    engine.apply_ack(ack);
+    assert_eq!(engine.items.in_flight_count(), 2);
+    let answer = give_command(&mut engine, Command::GiveUp { item_ids: None });
+    assert_eq!(given_up_count(&engine), 2);
+    let is_fallback =
+        |op: &Op| matches!(op, Op::RecordEvent(event) if matches!(event.kind, EventKind::Fallback { .. }));
+    assert!(!engine.journal.recorded.iter().any(is_fallback));
+    record_all(&mut engine, &mut channels).await;
+    let message = answer.await.unwrap().unwrap();
+    let want = "gave up on all items that remain; 2 requests broken off, which may have been billed";
+    assert!(message.starts_with(want), "{message}");
+    assert_eq!((engine.stats.totals.failed, engine.items.find("item-1")), (2, None));
+}
+
+#[tokio::test]
+async fn an_idle_run_gives_up_items_and_is_finished() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels, _handle) = prepare_run_on_clock(&home, 200, KEYS, Clock::real(), false);
+    record_all(&mut engine, &mut channels).await;
+    engine.phase = Phase::Idle { run_outcome: RunOutcome::Stopped { reason: "the quota is spent".to_owned() } };
+    let answer = give_command(&mut engine, Command::GiveUp { item_ids: None });
+    record_all(&mut engine, &mut channels).await;
+    let message = answer.await.unwrap().unwrap();
+    assert!(message.ends_with("those that are not loaded yet follow, unless the program ends before"), "{message}");
+    let replay = Command::Replay { filter: ReplayFilter::default(), target: None };
+    let refused = give_command(&mut engine, replay.clone()).await.unwrap().unwrap_err();
+    assert!(refused.contains("still being given up"), "{refused}");
+    while engine.scheduler.unfinished_items() > 0 {
+        assert_eq!(engine.tick(), None);
+        tokio::select! {
+            Some((class, batch)) = channels.loaded.recv() => engine.on_loaded(class, batch),
+            Some(ack) = channels.acks.recv() => engine.apply_ack(ack),
+        }
+    }
+    assert_eq!(given_up_count(&engine), 200);
+    record_all(&mut engine, &mut channels).await;
+    assert_eq!(engine.tick(), None);
+    assert!(matches!(engine.phase, Phase::Idle { run_outcome: RunOutcome::Finished }), "{:?}", engine.phase);
+    assert!(engine.apply(&replay).is_ok() && !engine.gives_up_rest, "all items have ended");
+}
+
+#[tokio::test]
+async fn a_draining_run_gives_up_items_too() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut engine, mut channels) = prepare_run(&home, 2);
+    submit_intents(&mut engine, &mut channels, 2).await;
+    engine.begin_drain(RunOutcome::Stopped { reason: "somebody said so".to_owned() });
+    let answer = give_command(&mut engine, Command::GiveUp { item_ids: None });
+    record_all(&mut engine, &mut channels).await;
+    assert!(answer.await.unwrap().is_ok());
+    assert_eq!(engine.stats.totals.failed, 2);
+}
+
+#[tokio::test]
+async fn a_paused_run_gives_up_no_request_to_a_silent_provider() {
+    let home = tempfile::tempdir().unwrap();
+    static MICROS: AtomicU64 = AtomicU64::new(0);
+    let clock = Clock::manual(crate::domain::WallTime(0), &MICROS);
+    let keys = KEYS.replace("127.0.0.1:9", &silent_provider("").await);
+    let (mut engine, mut channels, _handle) = prepare_run_on_clock(&home, 2, &keys, clock, false);
+    submit_intents(&mut engine, &mut channels, 2).await;
+    record_all(&mut engine, &mut channels).await;
+    engine.set_paused(true);
+    MICROS.store(60_000_000, Ordering::Relaxed);
+    engine.tick();
+    assert_eq!(engine.silence.longest(), Some(ProviderId(0)));
+    engine.silence.make_trial_due(ProviderId(0));
+    let responds = HealthCheckResult { provider: ProviderId(0), sent_at: engine.clock.now().mono, result: Ok(()) };
+    engine.health_checks.on_result(responds);
+    engine.tick();
+    assert_eq!(engine.items.in_flight_count(), 2, "nothing could be asked again");
+    engine.set_paused(false);
+    engine.tick();
+    assert_eq!(engine.items.in_flight_count(), 1);
 }
 
 #[tokio::test]

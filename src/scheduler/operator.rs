@@ -1,8 +1,8 @@
 //! Changes by the operator and by key checks: switches, strategy, caps, and cooldowns ended by hand.
 
 use crate::domain::{
-    CascadeOrder, EventKind, KeyId, Money, Now, OnExhausted, Outcome, Policy, ProviderId, Seq, SpillTo, Strategy,
-    WallTime, WhenLimited,
+    AttemptId, CascadeOrder, EventKind, KeyId, Money, MonoTime, Now, OnExhausted, Outcome, Policy, ProviderId, Seq,
+    SpillTo, Strategy, WallTime, WhenLimited,
     snapshot::{Cause, CauseSource},
 };
 
@@ -142,24 +142,38 @@ impl Scheduler {
     /// Gives up on the waiting items for which `is_meant` holds: `poll` returns a rejection for each. Returns their
     /// number. Items in flight stay.
     pub fn give_up(&mut self, is_meant: impl Fn(Seq) -> bool) -> usize {
-        let count = self.queue.reject_where(|_, item| {
-            is_meant(item.seq).then(|| LocalRejection {
-                seq: item.seq,
-                outcome: Outcome::GivenUp,
-                message: "given up by the operator".to_owned(),
-                attempts: item.attempts(),
-            })
-        });
+        let count = self
+            .queue
+            .reject_where(|_, item| is_meant(item.seq).then(|| LocalRejection::given_up(item.seq, item.attempts())));
         // Other items may have yielded their turn to one of these.
         self.readiness.mark_changed();
         count
     }
 
-    /// Notes that a provider has responded to a health check. If only items that fail are left, their routes are tried
-    /// again at once, so that they don't wait for the circuits that they have opened.
-    pub fn on_health_response(&mut self, now: Now, provider: ProviderId) {
-        self.fleet.on_health_response(now, provider);
-        if self.queue.failing_count() >= self.unfinished_items() && self.fleet.close_circuits(provider) {
+    /// The attempts that are reserved or in flight for the items for which `is_meant` holds.
+    pub fn attempts_of(&self, is_meant: impl Fn(Seq) -> bool) -> Vec<AttemptId> {
+        let meant = self.reservations.iter().filter(|(_, reservation)| is_meant(reservation.item.seq));
+        let mut attempts: Vec<AttemptId> = meant.map(|(attempt, _)| *attempt).collect();
+        attempts.sort_unstable();
+        attempts
+    }
+
+    /// Whether an attempt is reserved or in flight.
+    pub fn has_attempt(&self, attempt: AttemptId) -> bool {
+        self.reservations.contains_key(&attempt)
+    }
+
+    /// The next item that fails without being sent. `poll` returns it too.
+    pub fn pop_rejection(&mut self) -> Option<LocalRejection> {
+        self.queue.pop_rejection()
+    }
+
+    /// Notes that a provider has responded to a health check that was sent at `sent_at`. If only items that fail are
+    /// left, their routes are tried again at once, so that they don't wait for the circuits that they have opened.
+    pub fn on_health_response(&mut self, provider: ProviderId, sent_at: MonoTime) {
+        self.fleet.on_health_response(provider, sent_at);
+        let failing = self.queue.failing_count();
+        if failing > 0 && failing >= self.unfinished_items() && self.fleet.close_circuits(provider) {
             self.unpark_all();
         }
     }

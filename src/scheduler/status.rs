@@ -233,7 +233,7 @@ impl Scheduler {
         for outage in &outages {
             if let Some(until) = outage.next_trial {
                 let message = outage.summary();
-                let (outcome, source) = (Outcome::ServerError, CauseSource::Backoff);
+                let (outcome, source) = (outage.last_outcome, CauseSource::Backoff);
                 let cause = Cause { outcome, source, message, since: outage.since, status: None };
                 push(&outage.provider, outage.since, until, &cause);
             }

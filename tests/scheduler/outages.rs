@@ -40,9 +40,15 @@ fn an_outage_is_one_state_with_its_fault_and_its_next_trial() {
         message: "can't connect to 127.0.0.1:1: connection refused".to_owned(),
         ..attempt_result(Outcome::ClientTrouble)
     };
-    for (fault, want, cooldowns) in [
-        (Box::new(|| server_error(503)) as Box<dyn Fn() -> AttemptResult>, "HTTP 503 on 4 of 4 routes", 1),
-        (Box::new(unreachable), "connection refused on 4 of 4 routes", 1),
+    let silent = || AttemptResult { status: None, ..attempt_result(Outcome::Timeout) };
+    for (fault, want, outcome) in [
+        (
+            Box::new(|| server_error(503)) as Box<dyn Fn() -> AttemptResult>,
+            "HTTP 503 on 4 of 4 routes",
+            Outcome::ServerError,
+        ),
+        (Box::new(unreachable), "connection refused on 4 of 4 routes", Outcome::ClientTrouble),
+        (Box::new(silent), "no answers in time on 4 of 4 routes", Outcome::Timeout),
     ] {
         let mut world = world();
         world.enqueue(20_000);
@@ -58,7 +64,9 @@ fn an_outage_is_one_state_with_its_fault_and_its_next_trial() {
         assert!(outage.failed_requests >= 4, "{outage:?}");
         // All the cooldowns and circuits of the provider are one.
         let shown = world.scheduler.cooldowns(world.now);
-        assert!(shown.len() <= cooldowns && shown.iter().all(|shown| shown.subject == "gemini"), "{shown:?}");
+        assert!(shown.len() <= 1 && shown.iter().all(|shown| shown.subject == "gemini"), "{shown:?}");
+        assert!(shown.iter().all(|shown| shown.cause.outcome == outcome), "{shown:?}");
+        assert_eq!(outage.last_outcome, outcome);
         world.run(HOUR);
         assert_eq!(world.scheduler.outages(world.now), []);
     }
@@ -106,6 +114,34 @@ fn answers_to_requests_from_before_an_outage_charge_no_key() {
 }
 
 #[test]
+fn a_health_check_closes_no_circuit_while_no_item_is_left() {
+    let mut world = world();
+    world.enqueue(8);
+    world.inject_fault = Box::new(|_, _| Some(server_error(500)));
+    world.run(5 * MINUTE);
+    while world.scheduler.unfinished_items() > 0 {
+        world.scheduler.give_up(|_| true);
+        world.run(Duration::from_secs(1));
+    }
+    assert!(world.scheduler.is_provider_failing(ProviderId(0)));
+    world.scheduler.on_health_response(ProviderId(0), world.now.mono);
+    assert!(world.scheduler.is_provider_failing(ProviderId(0)), "nothing is to be tried");
+}
+
+#[test]
+fn a_health_check_that_was_sent_before_an_items_first_failure_charges_it_nothing() {
+    let mut world = world();
+    world.enqueue(8);
+    world.inject_fault = Box::new(|_, _| Some(server_error(500)));
+    let start = world.now.mono;
+    for _ in 0..60 {
+        world.run(MINUTE);
+        world.scheduler.on_health_response(ProviderId(0), start);
+    }
+    assert!(world.dispositions.is_empty(), "nothing shows that the provider works since then");
+}
+
+#[test]
 fn items_that_always_fail_end_once_the_provider_is_seen_to_work() {
     let mut world = world();
     world.enqueue(8);
@@ -116,7 +152,7 @@ fn items_that_always_fail_end_once_the_provider_is_seen_to_work() {
             assert!(world.dispositions.is_empty(), "nothing shows that the provider works");
         }
         if minute >= 20 {
-            world.scheduler.on_health_response(world.now, ProviderId(0));
+            world.scheduler.on_health_response(ProviderId(0), world.now.mono);
         }
         if world.dispositions.len() == 8 {
             assert!(minute < 35, "it takes {minute} minutes");

@@ -181,7 +181,7 @@ impl World {
                 WorldEvent::HealthCheck => {
                     self.is_health_check_due = false;
                     if self.responds_to_health_checks {
-                        self.scheduler.on_health_response(self.now, ProviderId(0));
+                        self.scheduler.on_health_response(ProviderId(0), self.now.mono);
                     }
                     self.check_health_later();
                 }

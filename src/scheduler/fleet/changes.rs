@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::{
     domain::{
-        AttemptResult, EventKind, KeyId, ModelId, Now, Outcome, Policy, ProviderId, RouteId, Seq, WallTime, pluralize,
-        snapshot::Cause,
+        AttemptResult, EventKind, KeyId, ModelId, MonoTime, Now, Outcome, Policy, ProviderId, RouteId, Seq, WallTime,
+        pluralize, snapshot::Cause,
     },
     scheduler::{
         admission::Cooldown,
@@ -65,9 +65,15 @@ impl Fleet {
         self.routes.iter_mut().filter(|route| route.provider == id).for_each(|route| route.breaker.half_open());
     }
 
-    /// Notes that a provider responded to a health check.
-    pub fn on_health_response(&mut self, now: Now, id: ProviderId) {
-        self.providers[id.index()].last_proof = Some(now.mono);
+    /// Notes that a provider responded to a health check that was sent at `sent_at`.
+    pub fn on_health_response(&mut self, id: ProviderId, sent_at: MonoTime) {
+        self.note_proof(id, sent_at);
+    }
+
+    /// Notes that a provider processed what was sent at `sent_at`.
+    fn note_proof(&mut self, id: ProviderId, sent_at: MonoTime) {
+        let last_proof = &mut self.providers[id.index()].last_proof;
+        *last_proof = (*last_proof).max(Some(sent_at));
     }
 
     /// Closes the circuits of a provider's routes, which begin with a ramp. True if one was not closed.
@@ -110,10 +116,10 @@ impl Fleet {
         let route = &mut self.routes[id.index()];
         route.rejections.on_accepted();
         route.last_accepted = Some(proof);
-        let last_proof = &mut self.providers[route.provider.index()].last_proof;
-        *last_proof = (*last_proof).max(Some(proof.sent_at));
         route.ramp = route.ramp.and_then(Ramp::on_success);
-        let project = &mut self.projects[self.keys[route.key.index()].project.index()];
+        let (provider, key) = (route.provider, route.key);
+        self.note_proof(provider, proof.sent_at);
+        let project = &mut self.projects[self.keys[key.index()].project.index()];
         project.out_of_credit.take()?;
         Some(EventKind::Recovered { subject: project.name.clone(), message: "credit available again".to_owned() })
     }

@@ -35,6 +35,7 @@ impl Fleet {
         (failing > 0).then(|| ProviderOutage {
             provider: provider.name.clone(),
             fault,
+            last_outcome: streak.last.0,
             since: streak.since,
             failing_routes: failing as u64,
             routes: usable.len() as u64,

@@ -363,7 +363,7 @@ impl World {
         let was_down = std::mem::replace(&mut health.is_down, !responds);
         if responds {
             health.last_proof = Some(self.now.mono);
-            self.scheduler.on_health_response(self.now, provider);
+            self.scheduler.on_health_response(provider, self.now.mono);
         }
         match (was_down, responds) {
             (false, false) => self.scheduler.mark_provider_down(provider),

@@ -25,6 +25,12 @@ pub struct LocalRejection {
     pub attempts: u32,
 }
 
+impl LocalRejection {
+    pub fn given_up(seq: Seq, attempts: u32) -> Self {
+        Self { seq, outcome: Outcome::GivenUp, message: "given up by the operator".to_owned(), attempts }
+    }
+}
+
 /// All waiting items. Classes are numbered in the order of their creation, as in [`super::routing::Routing`].
 #[derive(Debug, Default)]
 pub struct Queue {

@@ -72,7 +72,7 @@ impl InspectPage<'_> {
             self.push_field("PROVIDER DOWN", &text);
             let failed = outage.failed_requests;
             let text = format!(
-                "{} {} since then; no item and no key is charged for it, and each trial is one request",
+                "{} {} since then; each trial is one request",
                 group_digits(failed),
                 plural(failed, "failed request")
             );

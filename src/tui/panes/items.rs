@@ -93,8 +93,8 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
         }),
         ItemColumn::left("", [13; 3], 1, |ctx, row, width| {
             if let Some(call) = ctx.snapshot.calls.iter().find(|call| call.seq == row.seq) {
-                let silent = format!("silent {}", format_countdown(ctx.state.now.since(call.sent_at)));
-                return Line::styled(ctx.truncated(&silent, width), ctx.style(StyleRole::Cooling));
+                let sent = format!("sent {} ago", format_countdown(ctx.state.now.since(call.sent_at)));
+                return Line::styled(ctx.truncated(&sent, width), ctx.style(StyleRole::Cooling));
             }
             let label = row.outcome.map_or("", labels::outcome);
             let role = if row.state == ItemState::Failed { StyleRole::Bad } else { StyleRole::Muted };
