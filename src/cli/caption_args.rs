@@ -140,13 +140,14 @@ pub(super) fn combine_prompts(text: &str) -> Result<String, String> {
         prompts.push((weight, prompt.trim_end().to_owned()));
     }
     let total: u32 = prompts.iter().map(|(weight, _)| weight).sum();
-    let (mut template, mut below) = (String::new(), 0);
+    let mut below = 0;
+    let mut branches: Vec<String> = Vec::new();
     for (weight, prompt) in &prompts {
         below += weight;
-        let word = if template.is_empty() { "if" } else { "elif" };
-        template += &format!("{{% {word} choice % {total} < {below} %}}{prompt}");
+        let word = if branches.is_empty() { "if" } else { "elif" };
+        branches.push(format!("{{% {word} choice % {total} < {below} %}}{prompt}"));
     }
-    Ok(template + "{% endif %}")
+    Ok(branches.concat() + "{% endif %}")
 }
 
 /// Finds the examples in a folder: pictures with a caption beside them, in the order of their names.

@@ -122,7 +122,9 @@ mod tests {
         for second in 0..10_000 {
             if let Some(Op::RecordSample { sample, dropped }) = sampler.take_op(&snapshot(second, second), false) {
                 on_disk.insert(sample.at);
-                dropped.iter().for_each(|at| assert!(on_disk.remove(at)));
+                for at in &dropped {
+                    assert!(on_disk.remove(at));
+                }
             }
             assert!(on_disk.len() <= MAX_SAMPLES);
         }

@@ -248,8 +248,8 @@ async fn a_draining_run_gives_up_items_too() {
 
 #[tokio::test]
 async fn a_paused_run_gives_up_no_request_to_a_silent_provider() {
-    let home = tempfile::tempdir().unwrap();
     static MICROS: AtomicU64 = AtomicU64::new(0);
+    let home = tempfile::tempdir().unwrap();
     let clock = Clock::manual(crate::domain::WallTime(0), &MICROS);
     let keys = KEYS.replace("127.0.0.1:9", &silent_provider("").await);
     let (mut engine, mut channels, _handle) = prepare_run_on_clock(&home, 2, &keys, clock, false);

@@ -433,8 +433,7 @@ impl Scheduler {
         let retry_state = reservation.item.retry_state_mut();
         let provider = self.fleet.route(reservation.route).provider;
         let last_error_at = retry_state.failures_on(model).last_error_at;
-        let after_last_error =
-            |has_evidence: &dyn Fn(MonoTime) -> bool| last_error_at.is_some_and(|at| has_evidence(at));
+        let after_last_error = |has_evidence: &dyn Fn(MonoTime) -> bool| last_error_at.is_some_and(has_evidence);
         let evidence = Evidence {
             model_works_for_others: after_last_error(&|at| {
                 self.fleet.model(model).has_success_since(at, now.mono, seq)

@@ -28,9 +28,8 @@ impl Fleet {
             Some(cooldown) if streak.requests >= MIN_FAILED_CONNECTIONS => {
                 (connection_fault(&cooldown.cause.message).to_owned(), usable.len())
             }
-            Some(_) => return None,
             None if failing == usable.len() => (common_fault(&usable, streak.last), failing),
-            None => return None,
+            Some(_) | None => return None,
         };
         (failing > 0).then(|| ProviderOutage {
             provider: provider.name.clone(),
@@ -39,7 +38,7 @@ impl Fleet {
             since: streak.since,
             failing_routes: failing as u64,
             routes: usable.len() as u64,
-            next_trial: self.next_trial(now, unreachable, &usable),
+            next_trial: next_trial(now, unreachable, &usable),
             failed_requests: streak.requests,
         })
     }
@@ -53,26 +52,21 @@ impl Fleet {
             }
         })
     }
+}
 
-    /// When the first of these routes is tried again; `None` if a trial is in flight.
-    fn next_trial(
-        &self,
-        now: Now,
-        unreachable: Option<&Cooldown>,
-        usable: &[(RouteId, &RouteState)],
-    ) -> Option<WallTime> {
-        if let Some(cooldown) = unreachable {
-            return Cooldown::running(Some(cooldown), now).map(|cooldown| cooldown.deadline().to_wall(now));
-        }
-        let until = |(_, route): &(RouteId, &RouteState)| match &route.breaker {
-            Breaker::Open { until, .. } => Some(now.wall + until.mono.since(now.mono)),
-            Breaker::Closed { .. } | Breaker::HalfOpen { .. } => None,
-        };
-        if usable.iter().any(|(_, route)| route.in_flight() > 0) {
-            return None;
-        }
-        usable.iter().filter_map(until).min()
+/// When the first of these routes is tried again; `None` if a trial is in flight.
+fn next_trial(now: Now, unreachable: Option<&Cooldown>, usable: &[(RouteId, &RouteState)]) -> Option<WallTime> {
+    if let Some(cooldown) = unreachable {
+        return Cooldown::running(Some(cooldown), now).map(|cooldown| cooldown.deadline().to_wall(now));
     }
+    let until = |(_, route): &(RouteId, &RouteState)| match &route.breaker {
+        Breaker::Open { until, .. } => Some(now.wall + until.mono.since(now.mono)),
+        Breaker::Closed { .. } | Breaker::HalfOpen { .. } => None,
+    };
+    if usable.iter().any(|(_, route)| route.in_flight() > 0) {
+        return None;
+    }
+    usable.iter().filter_map(until).min()
 }
 
 /// What the requests of these routes ended with: `HTTP 503`, or `HTTP 5xx` if that differs. `last` is what the last one
