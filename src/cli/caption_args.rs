@@ -85,7 +85,7 @@ pub(super) struct CaptionArgs {
     #[arg(long, value_name = "EXT", default_value = "txt", value_parser = parse_extension)]
     pub caption_ext: String,
 
-    /// What not to clean out of captions; separate several with commas. results.jsonl has answers as they came
+    /// Parts not to clean out of captions; separate several with commas. results.jsonl has answers as they came
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = named_value::<CleanupStep>())]
     pub no_clean: Vec<CleanupStep>,
 

@@ -1,4 +1,4 @@
-//! What of an answer becomes a caption.
+//! Makes captions of answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use super::named::names;
 pub enum CleanupStep {
     /// Control characters, byte order marks and carriage returns.
     Control,
-    /// What a model thinks between `<think>` and `</think>`.
+    /// The thoughts of a model, between `<think>` and `</think>`.
     Thinking,
     /// A code fence around the whole.
     Fences,
@@ -35,7 +35,7 @@ names!(CleanupStep {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CaptionRules {
-    /// What is left as it is.
+    /// The steps that are left out.
     pub skipped_steps: Vec<CleanupStep>,
     /// The word that is put before captions without it.
     pub prepended_trigger: Option<String>,

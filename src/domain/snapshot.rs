@@ -249,7 +249,7 @@ pub struct CallView {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProviderOutage {
     pub provider: String,
-    /// What its requests end with: `HTTP 503`, `connection refused`.
+    /// How its requests end: `HTTP 503`, `connection refused`.
     pub fault: String,
     /// The outcome of the last of them.
     #[serde(default = "server_error")]

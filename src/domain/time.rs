@@ -78,7 +78,7 @@ impl WallTime {
         })
     }
 
-    /// What jiff's printer makes of it, for a fifth of its instructions: an item needs six such texts. `None` for years
+    /// The same text as jiff's printer makes, for a fifth of its instructions: an item needs six such texts. `None` for years
     /// that don't have four digits.
     fn written_by_hand(self) -> Option<String> {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;

@@ -27,7 +27,7 @@ pub(super) struct OutageLog {
 struct ProviderLog {
     /// The events of its failed requests are grouped.
     is_grouped: bool,
-    /// What the last one ended with.
+    /// The fault of the last one.
     fault: String,
     /// Since when it is down, as was reported.
     down: Option<DownSince>,

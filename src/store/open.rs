@@ -86,7 +86,7 @@ pub struct OpenedRun {
     pub lost_attempts: Vec<LostAttempt>,
     pub decisions: Vec<OperatorDecision>,
     pub saved_states: BTreeMap<String, String>,
-    /// What earlier processes recorded for charts.
+    /// The samples that earlier processes recorded for charts.
     pub samples: RecordedSamples,
     /// The newest 256 events, oldest first.
     pub events: Vec<Arc<Event>>,

@@ -1,4 +1,4 @@
-//! What the header of a picture says, and why a picture can't be sent.
+//! Reads the header of a picture, and says why a picture can't be sent.
 
 use super::{format::decoder, limits::MIB};
 use crate::domain::{Api, PictureType};
@@ -44,7 +44,7 @@ pub(super) fn too_large_error(api: Api, max_bytes: u64, bytes: u64) -> PictureEr
     PictureError::Unsupported(format!("the picture is {:.2} MiB, but {limit}; make it smaller", mib(bytes)))
 }
 
-/// What the header of a picture says.
+/// The contents of a picture's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PictureHeader {
     pub picture_type: PictureType,

@@ -39,7 +39,7 @@ struct Decoded {
     pixels: Pixels,
     /// Its ICC profile.
     colour_profile: Option<Vec<u8>>,
-    /// What the file itself says about its orientation.
+    /// The orientation that the file itself states.
     orientation: Orientation,
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::Api;
 
-/// What a picture file may be like.
+/// The requirements for a picture file that is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PictureLimits {
     pub api: Api,

@@ -69,7 +69,7 @@ fn next_trial(now: Now, unreachable: Option<&Cooldown>, usable: &[(RouteId, &Rou
     usable.iter().filter_map(until).min()
 }
 
-/// What the requests of these routes ended with: `HTTP 503`, or `HTTP 5xx` if that differs. `last` is what the last one
+/// How the requests of these routes ended: `HTTP 503`, or `HTTP 5xx` if that differs. `last` is what the last one
 /// ended with; it counts while all routes are on trial.
 fn common_fault(usable: &[(RouteId, &RouteState)], last: (Outcome, Option<u16>)) -> String {
     let of_route = |(_, route): &(RouteId, &RouteState)| match &route.breaker {

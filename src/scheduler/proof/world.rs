@@ -36,7 +36,7 @@ enum WorldEvent {
 /// Time between two health checks of a provider.
 const HEALTH_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is known of a provider besides the scheduler's state.
+/// The state of a provider that the scheduler does not have.
 #[derive(Clone, Default)]
 struct ProviderHealth {
     is_check_due: bool,

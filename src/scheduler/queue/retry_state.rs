@@ -53,7 +53,7 @@ pub enum Retry {
     SameModel(Duration),
 }
 
-/// What shows that an item is at fault for a provider error. Only what was seen after the item's last error on the
+/// Signs that an item is at fault for a provider error. Only what was seen after the item's last error on the
 /// model counts: the provider may have gone down since.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
