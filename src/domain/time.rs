@@ -78,8 +78,8 @@ impl WallTime {
         })
     }
 
-    /// The same text as jiff's printer makes, for a fifth of its instructions: an item needs six such texts. `None` for years
-    /// that don't have four digits.
+    /// The same text as jiff's printer makes, for a fifth of its instructions: an item needs six such texts. `None` for
+    /// years that don't have four digits.
     fn written_by_hand(self) -> Option<String> {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         const DAYS_IN_400_YEARS: i64 = 146_097;
