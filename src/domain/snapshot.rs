@@ -60,7 +60,7 @@ pub struct Snapshot {
     pub silence: Option<String>,
     /// The requests in flight that were sent first, the oldest first; at most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub calls: Vec<CallView>,
+    pub attempts_in_flight: Vec<InFlightView>,
     /// The providers that are down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outages: Vec<ProviderOutage>,
@@ -236,7 +236,7 @@ pub const BUDGET_REACHED: &str = "budget reached";
 
 /// A request in flight.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CallView {
+pub struct InFlightView {
     pub seq: u64,
     pub item_id: String,
     /// `model@key`.

@@ -13,15 +13,15 @@ use crate::{
         Money, Now, RouteId, Snapshot,
         bottleneck::Bottleneck,
         snapshot::{
-            CallView, Condition, CurrentRoute, KeyView, MetricsView, ModelView, ProviderOutage, RouteView, RunState,
-            Spend, Throughput, Totals, WaitingItems,
+            Condition, CurrentRoute, InFlightView, KeyView, MetricsView, ModelView, ProviderOutage, RouteView,
+            RunState, Spend, Throughput, Totals, WaitingItems,
         },
     },
     scheduler::StallReason,
 };
 
 /// Maximum number of requests in flight in a snapshot.
-const MAX_CALLS_SHOWN: usize = 64;
+const MAX_IN_FLIGHT_SHOWN: usize = 64;
 
 impl Engine {
     pub(super) fn publish(&mut self, now: Now) {
@@ -84,7 +84,7 @@ impl Engine {
             keys: self.key_views(now),
             models: self.model_views(now),
             routes,
-            calls: self.calls(),
+            attempts_in_flight: self.attempts_in_flight(),
             outages,
             cooldowns: self.scheduler.cooldowns(now),
             events: self.event_log.newest().cloned().collect(),
@@ -93,21 +93,21 @@ impl Engine {
     }
 
     /// The oldest requests in flight.
-    fn calls(&self) -> Vec<CallView> {
+    fn attempts_in_flight(&self) -> Vec<InFlightView> {
         let mut sent: Vec<_> = self.items.sent().collect();
         let order = |sent: &&SentAttempt| (sent.sent_at.wall, sent.planned.attempt);
-        if sent.len() > MAX_CALLS_SHOWN {
-            sent.select_nth_unstable_by_key(MAX_CALLS_SHOWN, order);
-            sent.truncate(MAX_CALLS_SHOWN);
+        if sent.len() > MAX_IN_FLIGHT_SHOWN {
+            sent.select_nth_unstable_by_key(MAX_IN_FLIGHT_SHOWN, order);
+            sent.truncate(MAX_IN_FLIGHT_SHOWN);
         }
         sent.sort_unstable_by_key(order);
-        let call = |sent: &SentAttempt| CallView {
+        let view = |sent: &SentAttempt| InFlightView {
             seq: sent.planned.seq.0,
             item_id: self.items.spec(sent.planned.seq).map_or_else(String::new, |spec| spec.id.clone()),
             route: self.scheduler.route_name(sent.planned.route),
             sent_at: sent.sent_at.wall,
         };
-        sent.into_iter().map(call).collect()
+        sent.into_iter().map(view).collect()
     }
 
     /// Whether there is a route that work can go to, besides those of providers that are down.

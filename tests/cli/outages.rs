@@ -105,9 +105,9 @@ async fn the_operator_gives_up_on_what_is_left() {
     machine.write_keys_toml(&(log.keys_toml(price) + "[policy]\nin_flight = 4\n"));
     let (running, rows) = start_engine(&machine, Clock::real(), ITEMS).await;
     rows.send(InputRows::End).await.unwrap();
-    wait_until("requests in flight", || running.handle.snapshot().calls.len() == 4);
+    wait_until("requests in flight", || running.handle.snapshot().attempts_in_flight.len() == 4);
     let snapshot = running.handle.snapshot();
-    let [first, second, ..] = &snapshot.calls[..] else { unreachable!() };
+    let [first, second, ..] = &snapshot.attempts_in_flight[..] else { unreachable!() };
     let break_off = Command::BreakOff { item_id: first.item_id.clone() };
     let reply = running.handle.send_command(break_off).await.unwrap();
     assert!(reply.contains("broken off, which may have been billed"), "{reply}");

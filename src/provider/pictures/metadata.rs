@@ -1,7 +1,7 @@
 //! Cuts the metadata out of picture files, without touching their pixels.
 //!
 //! EXIF, XMP, IPTC, comments, previews and what follows the end of the picture may tell where and by whom it was taken.
-//! Whatever decides about the colours stays: colour profiles, gamma, transparency. Of an animated PNG the first picture
+//! Colour profiles, gamma and transparency stay. Of an animated PNG the first picture
 //! stays.
 
 use std::borrow::Cow;

@@ -92,8 +92,8 @@ fn render(ctx: RenderCtx<'_>, area: Rect, buf: &mut Buffer) {
             Line::styled(ctx.truncated(&attempts, width), ctx.style(StyleRole::Muted))
         }),
         ItemColumn::left("", [13; 3], 1, |ctx, row, width| {
-            if let Some(call) = ctx.snapshot.calls.iter().find(|call| call.seq == row.seq) {
-                let sent = format!("sent {} ago", format_countdown(ctx.state.now.since(call.sent_at)));
+            if let Some(attempt) = ctx.snapshot.attempts_in_flight.iter().find(|attempt| attempt.seq == row.seq) {
+                let sent = format!("sent {} ago", format_countdown(ctx.state.now.since(attempt.sent_at)));
                 return Line::styled(ctx.truncated(&sent, width), ctx.style(StyleRole::Cooling));
             }
             let label = row.outcome.map_or("", labels::outcome);
